@@ -1,0 +1,40 @@
+# Two commands for a newcomer: `make serve` and `make test`. PYTHON=python3.12 chooses the interpreter of .venv.
+
+.PHONY: serve venv test check train bench lock format clean
+
+serve:  ## start the service on the committed models
+	@scripts/venv serve
+	@.venv/bin/python -m service serve
+
+venv:  ## install everything for development, start nothing
+	@scripts/venv dev
+
+test: venv  ## every test, with coverage
+	.venv/bin/coverage erase
+	COVERAGE_PROCESS_START=pyproject.toml .venv/bin/coverage run -m pytest
+	.venv/bin/coverage combine --quiet
+	.venv/bin/coverage report
+
+check: venv  ## style, types, and which module may import which
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: venv
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+train: venv  ## rebuild the committed model packages
+	.venv/bin/python -m models train diagnosis
+	.venv/bin/python -m models train progression
+	.venv/bin/python -m models train transaction
+
+bench: venv  ## requests per second beside the tutorial's way; needs wrk
+	.venv/bin/python -m bench http
+
+lock:  ## resolve pyproject.toml anew; needs uv
+	scripts/lock
+
+clean:
+	rm -rf .venv .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

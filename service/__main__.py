@@ -1,0 +1,112 @@
+"""The command line: `serve` answers requests, `check` validates a model repository, `replay` sends demo traffic."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from service.app import create_app
+from service.errors import ConfigurationError, PackageError, PlumblineError, ProviderError
+from service.logs import configure_logs
+from service.replay import Replay
+from service.runtime.repository import Runtime, find_packages, load_package
+from service.runtime.session import check_one_runtime
+from service.runtime.threads import available_cpus
+from service.server import Server
+from service.settings import Settings, read_settings
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+Models = Annotated[Path | None, typer.Option("--models", help="Folder of model packages, NAME/VERSION/.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:N.")]
+
+
+@cli.command()
+def serve(
+    models: Models = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    device: Device = None,
+) -> None:
+    """Serve every package of a repository over HTTP. Each flag is also a setting, PLUMBLINE_MODELS and so on."""
+    settings = _settings(models=models, host=host, port=port, device=device)
+    configure_logs(level=settings.log_level, form=settings.log_format)
+    _start_or_explain(settings)
+
+
+def _start_or_explain(settings: Settings) -> None:
+    try:
+        find_packages(settings.models)
+        check_one_runtime()
+    except PlumblineError as error:
+        _stop(str(error))
+    server = Server(create_app(settings), settings)
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def check(repository: Annotated[Path, typer.Argument(help="Folder of model packages.")], device: Device = None) -> None:
+    """Load every package as the service would. Exit code 1, with the reasons, if one of them is refused."""
+    settings = _settings(device=device)
+    configure_logs(level="error", form="console")
+    runtime = Runtime(device=settings.device, threads=settings.threads or available_cpus())
+    try:
+        folders = find_packages(repository)
+    except PackageError as error:
+        _stop(str(error))
+    refused = 0
+    for folder in folders:
+        key = f"{folder.parent.name}/{folder.name}"
+        try:
+            model = load_package(folder, runtime)
+        except (PackageError, ProviderError) as error:
+            refused += 1
+            typer.echo(f"refused  {key}: {error}")
+            continue
+        features = len(model.manifest.features)
+        typer.echo(f"ok       {key}: {features} features, {model.manifest.task}, {model.session.provider}")
+    if not folders:
+        _stop(f"{repository}: there is no package NAME/VERSION/ in it")
+    if refused:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def replay(
+    model: Annotated[str, typer.Argument(help="Name of a model of the repository.")],
+    models: Models = None,
+    url: Annotated[str, typer.Option(help="Address of the running service.")] = "http://127.0.0.1:8000",
+    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Requests per second.")] = 50.0,
+    count: Annotated[int, typer.Option(min=1, help="Requests to send.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the order, and of groups that are drawn.")] = 0,
+) -> None:
+    """Post a model's held-out rows, with their sensitive features, to a running service at a steady rate."""
+    settings = _settings(models=models)
+    try:
+        client = Replay.of_package(settings.models, model, url=url, seed=seed)
+    except PlumblineError as error:
+        _stop(str(error))
+    typer.echo(client.announcement)
+    outcome = client.run(rate=rate, count=count)
+    typer.echo(outcome.summary)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _settings(**flags: object) -> Settings:
+    try:
+        return read_settings(**flags)
+    except ConfigurationError as error:
+        _stop(str(error))
+
+
+def _stop(reason: str) -> NoReturn:
+    typer.echo(f"plumbline: {reason}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,97 @@
+"""The outermost layer: every request is counted, timed and logged once, and no exception leaves it.
+
+Log lines carry names from the code and the manifests, sizes and times; never a path, a key or a value that a caller
+sent.
+"""
+
+import asyncio
+import logging
+import time
+import traceback
+
+import structlog
+from prometheus_client import Counter, Histogram
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.http_errors import INTERNAL_ERROR, error_response
+from service.monitor.metrics import Metrics
+
+log = structlog.get_logger("service.requests")
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNMATCHED = "unmatched"
+LEVELS = {4: logging.WARNING, 5: logging.ERROR}
+# What proxies write down for a caller who went away before the answer.
+CLIENT_CLOSED_REQUEST = 499
+
+
+class Observe:
+    """Pure ASGI middleware around everything else."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, log_requests: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._log_requests = log_requests
+        self._counters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._in_flight = 0
+        metrics.in_flight.set_function(lambda: self._in_flight)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass `scope` on; count what came of it, whatever came of it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        status = 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._in_flight += 1
+        try:
+            await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED_REQUEST
+        except asyncio.CancelledError:
+            status = CLIENT_CLOSED_REQUEST
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort; nothing may reach the server, which would log the values
+            log.error("request failed", error=type(error).__name__, where=_frames(error))
+            if status == 0:
+                await error_response(500, INTERNAL_ERROR)(scope, receive, watch)
+        finally:
+            self._in_flight -= 1
+            self._finish(scope, status or 500, time.perf_counter() - start)
+
+    def _finish(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope.get("route")
+        path = UNMATCHED if route is None else route.path_format
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        key = (path, method, status)
+        if key not in self._counters:
+            self._counters[key] = (
+                self._metrics.requests.labels(path, method, str(status)),
+                self._metrics.latency.labels(path),
+            )
+        counter, histogram = self._counters[key]
+        counter.inc()
+        histogram.observe(seconds)
+        if self._log_requests or status >= 400:
+            log.log(
+                LEVELS.get(status // 100, logging.INFO),
+                "request",
+                route=path,
+                method=method,
+                status=status,
+                seconds=round(seconds, 6),
+                **scope.get("plumbline.log", {}),
+            )
+
+
+def _frames(error: BaseException) -> list[str]:
+    """Where `error` was raised: file, line and function, without its message, which may quote a value."""
+    return [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)][-5:]

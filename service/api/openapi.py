@@ -1,0 +1,126 @@
+"""The OpenAPI document: one concrete path per loaded model, with its own schema and a real row as the example.
+
+Built from the repository whenever it is asked for, so that it follows what is loaded.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.api import codec
+from service.api.v1 import Schemas
+from service.manifest import Manifest
+from service.runtime.repository import Model, Repository
+
+ERROR_STATUS = {
+    "400": "The body does not fit; the message says where and what is expected.",
+    "413": "The body is too large.",
+    "415": "The body is not JSON.",
+    "500": "The model failed on a row.",
+    "501": "An explanation was asked for and the package has no explainer.",
+    "503": "Too many rows are waiting, or the model is not ready; see Retry-After.",
+    "504": "The deadline passed.",
+}
+ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+
+
+def document(app: FastAPI, repository: Repository, schemas: Schemas) -> dict[str, Any]:
+    """The whole document as a new object."""
+    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    components = made.setdefault("components", {}).setdefault("schemas", {})
+    components["Error"] = ERROR_SCHEMA
+    for name in sorted(repository.models):
+        newest = repository.latest(name)
+        made["paths"][f"/v1/models/{name}:predict"] = {"post": _operation(newest, schemas, components)}
+        for version in sorted(repository.models[name]):
+            model = repository.version(name, str(version))
+            path = f"/v1/models/{name}/versions/{version}:predict"
+            made["paths"][path] = {"post": _operation(model, schemas, components, versioned=True)}
+    return made
+
+
+def _operation(
+    model: Model, schemas: Schemas, components: dict[str, Any], *, versioned: bool = False
+) -> dict[str, Any]:
+    manifest = model.manifest
+    prefix = f"{manifest.name}-{manifest.version}-"
+    return {
+        "tags": [manifest.name],
+        "operationId": f"predict-{manifest.name}" + (f"-{manifest.version}" if versioned else ""),
+        "summary": manifest.description + (f" (version {manifest.version})" if versioned else ""),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _own(schemas.of(model).json_schema(), prefix, components),
+                    "example": example(model),
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "One prediction per instance, in order.",
+                "content": {"application/json": {"schema": _response(manifest)}},
+            },
+            **{
+                status: {
+                    "description": text,
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+                }
+                for status, text in ERROR_STATUS.items()
+            },
+        },
+    }
+
+
+def example(model: Model) -> dict[str, Any]:
+    """A request that this model answers: its first golden row, and a group for each sensitive feature."""
+    request: dict[str, Any] = {"instances": [codec.instance(model.manifest.features, model.golden.rows[0])]}
+    if model.manifest.sensitive_features:
+        request["sensitive_features"] = [
+            {feature.name: feature.reference_group for feature in model.manifest.sensitive_features}
+        ]
+    return request
+
+
+def _own(schema: dict[str, Any], prefix: str, components: dict[str, Any]) -> dict[str, Any]:
+    """Move the schema's `$defs` into `components` under names of this model."""
+    definitions = schema.pop("$defs", {})
+
+    def renamed(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {
+                key: f"#/components/schemas/{prefix}{value.removeprefix('#/$defs/')}"
+                if key == "$ref"
+                else renamed(value)
+                for key, value in node.items()
+            }
+        return [renamed(item) for item in node] if isinstance(node, list) else node
+
+    for name, definition in definitions.items():
+        components[prefix + name] = renamed(definition)
+    return renamed(schema)  # type: ignore[no-any-return]
+
+
+def _response(manifest: Manifest) -> dict[str, Any]:
+    probability = {"type": "number", "minimum": 0, "maximum": 1}
+    prediction: dict[str, Any] = {"id": {"type": "string"}, "label": {"enum": manifest.classes}}
+    if manifest.task == "binary":
+        about = f"Probability of {manifest.positive_class!r}."
+        prediction |= {"probability": probability | {"description": about}, "threshold": {"const": manifest.threshold}}
+    else:
+        classes = {str(label): probability for label in manifest.classes}
+        prediction["probabilities"] = {"type": "object", "properties": classes}
+    return {
+        "type": "object",
+        "required": ["model_name", "model_version", "predictions"],
+        "properties": {
+            "model_name": {"const": manifest.name},
+            "model_version": {"const": manifest.version},
+            "predictions": {
+                "type": "array",
+                "items": {"type": "object", "required": sorted(prediction), "properties": prediction},
+            },
+        },
+    }

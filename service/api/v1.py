@@ -1,0 +1,169 @@
+"""The typed JSON endpoints: `:predict` and the description of models (the KServe V1 shape).
+
+`Predict` is a plain ASGI endpoint: at this rate of requests, building request and response objects would cost as much
+as the work itself.
+"""
+
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+import orjson
+from fastapi import APIRouter
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from service.api import codec
+from service.api.body import read_json_body
+from service.api.http_errors import JSONResponse
+from service.api.schema import RequestSchema
+from service.errors import NotOffered
+from service.identifiers import ulids
+from service.runtime.repository import Model, Repository
+
+PREDICT_PATH = "/v1/models/{name:model}:predict"
+PREDICT_VERSION_PATH = "/v1/models/{name:model}/versions/{version:model}:predict"
+
+
+class ModelNameConvertor(Convertor[str]):
+    """A path segment without a colon: what follows a colon is the verb."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        """The segment as it stands."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The segment as it stands."""
+        return value
+
+
+register_url_convertor("model", ModelNameConvertor())
+
+
+class Schemas:
+    """The request schema of each loaded model, made when first asked for and gone with the model."""
+
+    def __init__(self, *, max_instances: int) -> None:
+        self._max_instances = max_instances
+        self._made: WeakKeyDictionary[Model, RequestSchema] = WeakKeyDictionary()
+
+    def of(self, model: Model) -> RequestSchema:
+        """The schema that validates requests to `model`."""
+        schema = self._made.get(model)
+        if schema is None:
+            schema = self._made[model] = RequestSchema(model.manifest, max_instances=self._max_instances)
+        return schema
+
+
+class Predict:
+    """`POST .../{name}:predict`: validate, run in a batch with others, decide by the stored threshold."""
+
+    def __init__(
+        self,
+        repository: Callable[[], Repository],
+        schemas: Schemas,
+        *,
+        max_body_bytes: int,
+        timeout_seconds: float,
+    ) -> None:
+        self._repository = repository
+        self._schemas = schemas
+        self._max_body_bytes = max_body_bytes
+        self._timeout_seconds = timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; every refusal is an exception for `http_errors`."""
+        model = self._model(scope["path_params"])
+        body = await read_json_body(scope, receive, max_body_bytes=self._max_body_bytes)
+        request = self._schemas.of(model).parse(body)
+        if request.explain:
+            raise NotOffered("explain: this model package has no explainer")
+        rows = len(request.X)
+        _, probability = await model.batcher.infer(request.X, timeout_seconds=self._timeout_seconds)
+        manifest = model.manifest
+        ids = request.ids or ulids(rows)
+        answer = orjson.dumps(
+            {
+                "model_name": manifest.name,
+                "model_version": manifest.version,
+                "predictions": codec.predictions(manifest, ids, probability),
+            }
+        )
+        scope["plumbline.log"] = {
+            "model_name": manifest.name,
+            "model_version": manifest.version,
+            # A caller's own ids may name a person: only ours are logged.
+            "first_id": None if request.ids else ids[0],
+            "rows": rows,
+            "body_bytes": len(body),
+        }
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))],
+            }
+        )
+        await send({"type": "http.response.body", "body": answer})
+
+    def _model(self, path_params: dict[str, str]) -> Model:
+        repository = self._repository()
+        version = path_params.get("version")
+        if version is None:
+            return repository.latest(path_params["name"])
+        return repository.version(path_params["name"], version)
+
+
+def routes(repository: Callable[[], Repository]) -> APIRouter:
+    """The descriptions of models: list, one model, its card."""
+    router = APIRouter(tags=["models"])
+
+    @router.get("/v1/models", summary="Names of the models that answer")
+    def list_models() -> Response:
+        return JSONResponse({"models": sorted(repository().models)})
+
+    @router.get("/v1/models/{name:model}", summary="What a model takes and answers")
+    def describe_model(name: str) -> Response:
+        return JSONResponse(_describe(repository().latest(name), versions=sorted(repository().models[name])))
+
+    @router.get("/v1/models/{name:model}/versions/{version:model}", summary="The same, of one version")
+    def describe_version(name: str, version: str) -> Response:
+        model = repository().version(name, version)
+        return JSONResponse(_describe(model, versions=sorted(repository().models[name])))
+
+    @router.get("/v1/models/{name:model}/card", summary="The model card, Markdown", response_class=PlainTextResponse)
+    def card(name: str) -> Response:
+        return PlainTextResponse(repository().latest(name).card, media_type="text/markdown")
+
+    return router
+
+
+def _describe(model: Model, *, versions: list[int]) -> dict[str, object]:
+    manifest = model.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "versions": [str(version) for version in versions],
+        "ready": True,
+        "device": model.session.device,
+        "provider": model.session.provider,
+        **manifest.model_dump(
+            mode="json",
+            exclude_none=True,
+            include={
+                "task",
+                "description",
+                "classes",
+                "positive_class",
+                "favourable_outcome",
+                "threshold",
+                "features",
+                "sensitive_features",
+                "intersections",
+                "created_at",
+                "digests",
+            },
+        ),
+    }

@@ -1,0 +1,116 @@
+"""Builds the application: every object is made here and handed to whoever needs it."""
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.api import health, openapi, v1
+from service.api.direct import Direct
+from service.api.http_errors import HANDLERS
+from service.api.observe import Observe
+from service.manifest import MODEL_FILE
+from service.monitor.metrics import Metrics, ModelCollector
+from service.runtime.repository import Repository, Runtime, open_repository
+from service.runtime.session import check_one_runtime
+from service.runtime.threads import available_cpus
+from service.settings import Settings
+
+DESCRIPTION = "Predictions that are explained and watched for fairness. See the README for what is promised."
+
+
+class Service:
+    """What lives as long as the application: the loaded models, and whether requests are welcome."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.repository = Repository()
+        self.draining = False
+        self.metrics = Metrics(CollectorRegistry())
+        self.metrics.registry.register(
+            ModelCollector(loaded=self._loaded, refused=lambda: list(self.repository.failures))
+        )
+
+    def open(self) -> None:
+        """Load the models. Raises ConfigurationError or PackageError where starting makes no sense."""
+        check_one_runtime()
+        runtime = Runtime(
+            device=self.settings.device,
+            threads=self.settings.threads or available_cpus(),
+            max_batch_rows=self.settings.max_batch_rows,
+            max_queue_rows=self.settings.max_queue_rows,
+        )
+        self.repository = open_repository(self.settings.models, runtime, self.metrics.batch_observer)
+
+    def why_not_ready(self) -> list[str]:
+        """Reasons not to be sent requests; empty when ready."""
+        return ["the service is shutting down"] if self.draining else self.repository.why_not_ready()
+
+    def _loaded(self) -> list[tuple[tuple[str, str], dict[str, str], int]]:
+        return [
+            (
+                (model.manifest.name, model.manifest.version),
+                {
+                    "digest": model.manifest.digests[MODEL_FILE],
+                    "provider": model.session.provider,
+                    "device": model.session.device,
+                },
+                model.batcher.waiting_rows,
+            )
+            for model in self.repository
+        ]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application for `settings`. Models are loaded when its lifespan starts, from `app.state.service`."""
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.open()
+        # What is alive now lives until the end; leaving it to the collector stops every request for 50 ms now and then.
+        gc.collect()
+        gc.freeze()
+        yield
+        await service.repository.close()
+
+    app = FastAPIOffline(
+        title="Plumbline",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        exception_handlers=HANDLERS,
+        redirect_slashes=False,
+        # The framework's own telemetry records exceptions with their messages, which may quote what a caller sent.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.service = service
+    schemas = v1.Schemas(max_instances=settings.max_instances)
+    predict = v1.Predict(
+        lambda: service.repository,
+        schemas,
+        max_body_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.request_timeout_seconds,
+    )
+    busiest = [Route(path, predict, methods=["POST"]) for path in (v1.PREDICT_PATH, v1.PREDICT_VERSION_PATH)]
+    app.router.routes.extend(busiest)
+    app.include_router(v1.routes(lambda: service.repository))
+    app.include_router(health.routes(service.why_not_ready))
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    app.openapi = lambda: openapi.document(app, service.repository, schemas)  # type: ignore[method-assign]
+    # Around the framework's own layers, not among them: nothing escapes `Observe`, and `Direct` skips them all.
+    app.middleware_stack = Observe(
+        Direct(app.build_middleware_stack(), routes=busiest),
+        metrics=service.metrics,
+        log_requests=settings.log_requests,
+    )
+    return app

@@ -1,0 +1,86 @@
+"""What Prometheus sees of the service itself: requests, batches, queues, models.
+
+Label values come from the code and the manifests, never from a request: a caller cannot make a new series.
+"""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+# A `_created` series for each counter would double the exposition and nobody reads them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+MODEL_LABELS = ("model_name", "model_version")
+ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """The service's counters in one registry. `observe_*` are cheap and may be called on the event loop."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "plumbline_http_requests", "Finished HTTP requests.", ("route", "method", "status"), registry=registry
+        )
+        self.latency = Histogram(
+            "plumbline_http_request_duration_seconds",
+            "From the request's first byte in the service to the last byte of its response.",
+            ("route",),
+            registry=registry,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.in_flight = Gauge("plumbline_http_requests_in_flight", "HTTP requests under way.", registry=registry)
+        self.batch_rows = Histogram(
+            "plumbline_batch_rows", "Rows in one run of a model.", MODEL_LABELS, registry=registry, buckets=ROW_BUCKETS
+        )
+        self.batch_latency = Histogram(
+            "plumbline_batch_duration_seconds",
+            "Duration of one run of a model.",
+            MODEL_LABELS,
+            registry=registry,
+            buckets=(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, *LATENCY_BUCKETS),
+        )
+
+    def batch_observer(self, model_name: str, model_version: str) -> Callable[[int, float], None]:
+        """A function of (rows, seconds) that counts runs of this model."""
+        rows_child = self.batch_rows.labels(model_name, model_version)
+        latency_child = self.batch_latency.labels(model_name, model_version)
+
+        def observe(rows: int, seconds: float) -> None:
+            rows_child.observe(rows)
+            latency_child.observe(seconds)
+
+        return observe
+
+
+class ModelCollector(Collector):
+    """Info, readiness and queue depth of the models, computed at scrape time from what is loaded then."""
+
+    def __init__(
+        self,
+        loaded: Callable[[], Iterable[tuple[tuple[str, str], dict[str, str], int]]],
+        refused: Callable[[], Iterable[str]],
+    ) -> None:
+        """`loaded` gives ((name, version), info labels, waiting rows); `refused` gives `NAME/VERSION` keys."""
+        self._loaded = loaded
+        self._refused = refused
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Families for the exposition."""
+        info = GaugeMetricFamily(
+            "plumbline_model_info", "A model that is served.", labels=(*MODEL_LABELS, "digest", "provider", "device")
+        )
+        ready = GaugeMetricFamily(
+            "plumbline_model_ready", "1 if loaded and checked, 0 if refused.", labels=MODEL_LABELS
+        )
+        queue = GaugeMetricFamily("plumbline_queue_rows", "Rows waiting for a run.", labels=MODEL_LABELS)
+        for key, labels, waiting_rows in self._loaded():
+            info.add_metric((*key, labels["digest"], labels["provider"], labels["device"]), 1)
+            ready.add_metric(key, 1)
+            queue.add_metric(key, waiting_rows)
+        for refused in self._refused():
+            ready.add_metric(refused.split("/", 1), 0)
+        return info, ready, queue

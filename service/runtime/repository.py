@@ -1,0 +1,153 @@
+"""The models that are loaded: packages read from disk, checked, and each with its session and its batcher.
+
+Knows the repository's layout `NAME/VERSION/` and when a model may answer. Knows no HTTP.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from service.errors import PackageError, ProviderError, UnknownModel
+from service.manifest import (
+    CARD_FILE,
+    GOLDEN_FILE,
+    MODEL_FILE,
+    MODEL_NAME,
+    MODEL_VERSION,
+    Golden,
+    Manifest,
+    parse_part,
+    read_manifest,
+    verify_digests,
+)
+from service.runtime.batcher import Batcher
+from service.runtime.session import Session, open_session
+
+log = structlog.get_logger(__name__)
+
+Observe = Callable[[str, str], Callable[[int, float], None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Model:
+    """One loaded version: its promises, its session, its queue."""
+
+    manifest: Manifest
+    golden: Golden
+    session: Session
+    batcher: Batcher
+    card: str
+
+    @property
+    def key(self) -> str:
+        """`NAME/VERSION`."""
+        return f"{self.manifest.name}/{self.manifest.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """How sessions and batchers are built; the part of the settings that this layer needs."""
+
+    device: str = "cpu"
+    threads: int = 1
+    max_batch_rows: int = 256
+    max_queue_rows: int = 4096
+
+
+def _observe_nothing(name: str, version: str) -> Callable[[int, float], None]:
+    return lambda rows, seconds: None
+
+
+@dataclass(slots=True)
+class Repository:
+    """Every version of every model that is loaded, and why the others are not."""
+
+    models: dict[str, dict[int, Model]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Model]:
+        for versions in self.models.values():
+            yield from versions.values()
+
+    def latest(self, name: str) -> Model:
+        """The highest version of `name`. Raises UnknownModel."""
+        versions = self.models.get(name)
+        if not versions:
+            raise UnknownModel(f"Request for unknown model: {name!r} is not found")
+        return versions[max(versions)]
+
+    def version(self, name: str, version: str) -> Model:
+        """Exactly this version. Raises UnknownModel."""
+        newest = self.latest(name)
+        if MODEL_VERSION.fullmatch(version) and len(version) <= 18 and int(version) in self.models[name]:
+            return self.models[name][int(version)]
+        raise UnknownModel(f"Request for unknown model: {newest.manifest.name!r} has no such version")
+
+    def why_not_ready(self) -> list[str]:
+        """Reasons, empty when every package found is loaded and checked and there is at least one."""
+        reasons = [f"{key}: {reason}" for key, reason in self.failures.items()]
+        return reasons or ([] if self.models else ["no model is loaded"])
+
+    async def close(self) -> None:
+        """Let every batcher finish what it runs."""
+        for model in self:
+            await model.batcher.close()
+
+
+def find_packages(root: Path) -> list[Path]:
+    """The folders `root/NAME/VERSION`, by name and version. Other files and folders are ignored.
+
+    Raises PackageError if `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise PackageError(f"{root}: no such folder")
+    found = [
+        folder
+        for folder in root.glob("*/*")
+        if folder.is_dir() and MODEL_NAME.fullmatch(folder.parent.name) and MODEL_VERSION.fullmatch(folder.name)
+    ]
+    return sorted(found, key=lambda folder: (folder.parent.name, int(folder.name)))
+
+
+def load_package(folder: Path, runtime: Runtime, observe: Observe = _observe_nothing) -> Model:
+    """Read, verify, build, warm up and check one package.
+
+    Raises PackageError if anything disagrees with its manifest, ProviderError if it cannot run on the asked device.
+    """
+    manifest = read_manifest(folder)
+    contents = verify_digests(folder, manifest)
+    golden = parse_part(contents[GOLDEN_FILE], GOLDEN_FILE, Golden)
+    session = open_session(contents[MODEL_FILE], manifest, device=runtime.device, threads=runtime.threads)
+    session.warm_up(golden, max_rows=runtime.max_batch_rows)
+    batcher = Batcher(
+        session.run,
+        max_batch_rows=runtime.max_batch_rows,
+        max_queue_rows=runtime.max_queue_rows,
+        seconds=session.seconds,
+        observe=observe(manifest.name, manifest.version),
+    )
+    return Model(manifest, golden, session, batcher, contents.get(CARD_FILE, b"").decode())
+
+
+def open_repository(root: Path, runtime: Runtime, observe: Observe = _observe_nothing) -> Repository:
+    """Load every package under `root`. One that is refused is logged and kept with its reason, not served."""
+    repository = Repository()
+    for folder in find_packages(root):
+        key = f"{folder.parent.name}/{folder.name}"
+        try:
+            model = load_package(folder, runtime, observe)
+        except (PackageError, ProviderError) as error:
+            repository.failures[key] = str(error)
+            log.error("model refused", model=key, reason=str(error))
+            continue
+        repository.models.setdefault(folder.parent.name, {})[int(folder.name)] = model
+        log.info(
+            "model loaded",
+            model=key,
+            provider=model.session.provider,
+            device=model.session.device,
+            digest=model.manifest.digests[MODEL_FILE],
+        )
+    return repository

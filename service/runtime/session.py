@@ -1,0 +1,155 @@
+"""One ONNX Runtime session that has proved where it runs and that it answers as its package promises.
+
+Knows the graph contract (`X` -> `margin`, `probability`) and nothing of HTTP, batching or JSON.
+"""
+
+import time
+from importlib.metadata import PackageNotFoundError, distribution
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.errors import ConfigurationError, PackageError, ProviderError
+from service.manifest import Golden, Manifest
+
+Floats = NDArray[np.float32]
+
+# Largest relative difference between a golden row's stored and computed value (DESIGN: CPU 1e-5, GPU 1e-3).
+GOLDEN_TOLERANCE = {"cpu": 1e-5, "cuda": 1e-3}
+WARM_UP_RUNS = 5
+
+onnxruntime.set_default_logger_severity(4)  # its messages may quote tensors; failures are raised as exceptions anyway
+
+
+def check_one_runtime() -> None:
+    """Raise ConfigurationError if both ONNX Runtime builds are installed: they silently overwrite each other."""
+    installed = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            installed.append(f"{name} {distribution(name).version}")
+        except PackageNotFoundError:
+            continue
+    if len(installed) > 1:
+        raise ConfigurationError(f"install one of {' and '.join(installed)}, not both: they overwrite each other")
+
+
+def open_session(model: bytes, manifest: Manifest, *, device: str, threads: int) -> "Session":
+    """A session on `device`: `cpu`, `cuda:N`, or `auto`, which is CUDA where this graph runs there and else the CPU.
+
+    Raises as `Session` does. Only `auto` may end on another device than the first one tried.
+    """
+    if device != "auto":
+        return Session(model, manifest, device=device, threads=threads)
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        try:
+            return Session(model, manifest, device="cuda:0", threads=threads)
+        except ProviderError:
+            pass
+    return Session(model, manifest, device="cpu", threads=threads)
+
+
+class Session:
+    """A loaded graph: `run` is stateless and may be called from any thread."""
+
+    def __init__(self, model: bytes, manifest: Manifest, *, device: str, threads: int) -> None:
+        """Build the session, check provider and graph against `manifest`.
+
+        Raises ProviderError if the graph would run elsewhere than on `device` (`cpu` or `cuda:N`), PackageError if
+        ONNX Runtime refuses the graph or its inputs and outputs are not the contract's.
+        """
+        self.device = device
+        self.manifest = manifest
+        self._session = _build(model, device, threads)
+        self.provider: str = self._session.get_providers()[0]
+        _check_graph(self._session, manifest)
+        self._run = self._session.run
+        self._seconds_fixed, self._seconds_per_row = 0.0, 0.0
+
+    def run(self, X: Floats) -> tuple[Floats, Floats]:
+        """`X` `(n, d)` raw features -> margin `(n, 1)` or `(n, K)`, probability `(n, K)`; float32.
+
+        Whatever ONNX Runtime raises passes through; its message may quote values and must not leave the process.
+        """
+        margin, probability = self._run(("margin", "probability"), {"X": X})
+        return margin, probability
+
+    def seconds(self, rows: int) -> float:
+        """Expected duration of one run with `rows` rows, from the measurements of `warm_up`."""
+        return self._seconds_fixed + self._seconds_per_row * rows
+
+    def warm_up(self, golden: Golden, *, max_rows: int) -> None:
+        """Check the golden rows, then time runs of one row and of `max_rows` rows.
+
+        Raises PackageError if a golden row's answer differs by more than the device's tolerance.
+        """
+        X = np.array(golden.rows, np.float32)  # (8, d); null becomes NaN
+        if X.ndim != 2 or X.shape[1] != len(self.manifest.features):
+            raise PackageError(f"golden rows have shape {X.shape}, expected (n, {len(self.manifest.features)})")
+        tolerance = GOLDEN_TOLERANCE[self.device.partition(":")[0]]
+        for name, expected, found in zip(
+            ("margin", "probability"), (golden.margin, golden.probability), self.run(X), strict=True
+        ):
+            stored = np.array(expected, np.float32)
+            if stored.shape != found.shape or not np.isfinite(found).all():
+                raise PackageError(f"golden rows: {name} has shape {found.shape} or is not finite")
+            worst = float(np.max(np.abs(found - stored) / np.maximum(1.0, np.abs(stored))))
+            if worst > tolerance:
+                raise PackageError(f"golden rows: {name} differs by {worst:.1e}, tolerated are {tolerance:.0e}")
+        one = self._time(X[:1])
+        many = self._time(np.resize(X, (max_rows, X.shape[1])))
+        self._seconds_per_row = max(0.0, (many - one) / max(1, max_rows - 1))
+        self._seconds_fixed = max(0.0, one - self._seconds_per_row)
+
+    def _time(self, X: Floats) -> float:
+        durations = []
+        for _ in range(WARM_UP_RUNS):
+            start = time.perf_counter()
+            self.run(X)
+            durations.append(time.perf_counter() - start)
+        return min(durations)
+
+
+def _build(model: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn the quota
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        providers: list[object] = [("CUDAExecutionProvider", {"device_id": index})]
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise ProviderError(f"{device} was asked for, but this build of ONNX Runtime has no CUDA provider")
+    else:
+        providers = ["CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
+        if kind == "cuda":
+            raise ProviderError(f"{device} was asked for, but the session could not be built on it: {error}") from error
+        raise PackageError(f"ONNX Runtime {onnxruntime.__version__} refuses the graph: {error}") from error
+    if kind == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise ProviderError(f"{device} was asked for, but the session runs on {session.get_providers()[0]}")
+    return session
+
+
+def _check_graph(session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+    inputs = session.get_inputs()
+    width = len(manifest.features)
+    if [node.name for node in inputs] != ["X"] or inputs[0].type != "tensor(float)":
+        raise PackageError("the graph must have one input, X, of type float32")
+    rows, *columns = inputs[0].shape
+    if columns != [width]:
+        raise PackageError(f"the graph's X has shape {inputs[0].shape}, the manifest names {width} features")
+    if isinstance(rows, int):
+        raise PackageError(f"the graph's batch axis is fixed at {rows}; it must be dynamic")
+    outputs = {node.name: node for node in session.get_outputs()}
+    classes = len(manifest.classes)
+    expected = {"margin": 1 if manifest.task == "binary" else classes, "probability": classes}
+    for name, count in expected.items():
+        if name not in outputs or outputs[name].type != "tensor(float)":
+            raise PackageError(f"the graph must have a float32 output {name}")
+        if len(outputs[name].shape) != 2 or outputs[name].shape[1] not in (count, None):
+            raise PackageError(f"the graph's {name} has shape {outputs[name].shape}, expected [n, {count}]")

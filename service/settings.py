@@ -1,0 +1,77 @@
+"""Every setting of the service, read once from `PLUMBLINE_*` environment variables into one frozen object."""
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import ConfigurationError
+
+PREFIX = "PLUMBLINE_"
+# Read by the test suite, not by the service.
+TEST_PREFIX = "PLUMBLINE_TEST_"
+
+
+class Settings(BaseSettings):
+    """What the environment says, typed and bounded. Units are in the names."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    models: Path = Field(default=Path("models/repository"), description="folder of packages, NAME/VERSION/")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda:[0-9]+)$",
+        description="where models run; auto is CUDA if there is one",
+    )
+    threads: int = Field(default=0, ge=0, le=1024, description="threads of one run; 0 takes the CPU quota")
+
+    max_instances: int = Field(default=1000, ge=1, le=100_000, description="instances in one request")
+    max_body_bytes: int = Field(default=10 * 2**20, ge=1, description="size of one request body")
+    max_batch_rows: int = Field(default=256, ge=1, le=2**20, description="rows of one run of a model")
+    max_queue_rows: int = Field(default=4096, ge=1, description="rows that may wait for one model")
+    request_timeout_seconds: float = Field(default=10.0, gt=0, le=3600, description="from arrival to answer, else 504")
+    drain_seconds: float = Field(default=0.0, ge=0, le=300, description="from SIGTERM, unready, to closing the port")
+    shutdown_seconds: int = Field(default=30, ge=1, le=3600, description="time that running requests get to finish")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="lowest level logged")
+    log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto is console on a terminal")
+    log_requests: bool = Field(default=False, description="log answered requests too, not only refused and failed ones")
+
+    records_url: str = Field(default="sqlite:///plumbline.db", description="database of the audit records")
+    audit: Literal["before_response", "after_response", "off"] = Field(
+        default="before_response", description="when the audit row is committed"
+    )
+    audit_sync: Literal["normal", "full"] = Field(
+        default="normal", description="normal survives a killed process, full a power cut"
+    )
+    outcome_horizon_days: int = Field(default=90, ge=1, description="how long an outcome may follow its prediction")
+    retention_days: int = Field(default=180, ge=1, description="how long audit records are kept")
+    suppress_small_cells: bool = Field(default=True, description="hide counts of 1 to 10 in reports")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if self.max_queue_rows < self.max_instances:
+            raise ValueError("max_queue_rows must hold one request of max_instances")
+        return self
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Settings from the environment; `overrides` (command-line flags) win where they are not None.
+
+    Raises ConfigurationError for a value out of bounds and for any unknown `PLUMBLINE_*` name: a misspelt variable
+    would otherwise be ignored in silence.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = [name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known]
+    if unknown := sorted(name for name in unknown if not name.startswith(TEST_PREFIX)):
+        raise ConfigurationError(f"unknown settings: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else "settings"
+        raise ConfigurationError(f"{name}: {first['msg']}") from error
