@@ -1,0 +1,1 @@
+"""Progression: will a diabetes patient's disease progress markedly within a year."""

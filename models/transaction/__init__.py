@@ -1,0 +1,1 @@
+"""Transaction: is a card payment fraudulent."""
