@@ -4,7 +4,7 @@
 
 serve:  ## start the service on the committed models
 	@scripts/venv serve
-	@.venv/bin/python -m service serve
+	@PLUMBLINE_LOG_FORMAT=$${PLUMBLINE_LOG_FORMAT:-console} .venv/bin/python -m service serve
 
 venv:  ## install everything for development, start nothing
 	@scripts/venv dev

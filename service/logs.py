@@ -7,15 +7,20 @@ import orjson
 import structlog
 
 
+def is_console(form: str) -> bool:
+    """Whether logs are for a person: `form` is `console`, or `auto` on a terminal."""
+    return form == "console" or (form == "auto" and sys.stdout.isatty())
+
+
 def configure_logs(*, level: str, form: str) -> None:
     """Send everything to standard output. `form` is `json`, `console`, or `auto`: console on a terminal."""
-    console = form == "console" or (form == "auto" and sys.stdout.isatty())
+    console = is_console(form)
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=console)
+        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
         if console
         else structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode())
     )
