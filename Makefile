@@ -11,7 +11,7 @@ venv:  ## install everything for development, start nothing
 
 test: venv  ## every test, with coverage
 	.venv/bin/coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml .venv/bin/coverage run -m pytest
+	.venv/bin/coverage run -m pytest
 	.venv/bin/coverage combine --quiet
 	.venv/bin/coverage report
 

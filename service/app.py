@@ -3,6 +3,7 @@
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -12,14 +13,17 @@ from starlette.routing import Route
 
 from service.api import health, openapi, v1
 from service.api.direct import Direct
+from service.api.explaining import Explaining
 from service.api.http_errors import HANDLERS
 from service.api.observe import Observe
 from service.manifest import MODEL_FILE
 from service.monitor.metrics import Metrics, ModelCollector
+from service.runtime.limiter import Limiter
 from service.runtime.repository import Repository, Runtime, open_repository
 from service.runtime.session import check_one_runtime
 from service.runtime.threads import available_cpus
 from service.settings import Settings
+from service.waterfall import Waterfalls
 
 DESCRIPTION = "Predictions that are explained and watched for fairness. See the README for what is promised."
 
@@ -31,6 +35,8 @@ class Service:
         self.settings = settings
         self.repository = Repository()
         self.draining = False
+        self.waterfalls = Waterfalls()
+        self.limiter = Limiter(max_rows=settings.max_explain_rows)
         self.metrics = Metrics(CollectorRegistry())
         self.metrics.registry.register(
             ModelCollector(loaded=self._loaded, refused=lambda: list(self.repository.failures))
@@ -77,6 +83,8 @@ def create_app(settings: Settings) -> FastAPI:
         gc.collect()
         gc.freeze()
         yield
+        service.limiter.close()
+        service.waterfalls.close()
         await service.repository.close()
 
     app = FastAPIOffline(
@@ -91,13 +99,20 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = service
     schemas = v1.Schemas(max_instances=settings.max_instances)
-    predict = v1.Predict(
+    predict = partial(
+        v1.Predict,
         lambda: service.repository,
         schemas,
+        Explaining(service.limiter, service.metrics),
         max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.request_timeout_seconds,
     )
-    busiest = [Route(path, predict, methods=["POST"]) for path in (v1.PREDICT_PATH, v1.PREDICT_VERSION_PATH)]
+    busiest = [
+        Route(v1.PREDICT_PATH, predict(), methods=["POST"]),
+        Route(v1.PREDICT_VERSION_PATH, predict(), methods=["POST"]),
+        Route(v1.EXPLAIN_PATH, predict(waterfalls=service.waterfalls), methods=["POST"]),
+        Route(v1.EXPLAIN_VERSION_PATH, predict(waterfalls=service.waterfalls), methods=["POST"]),
+    ]
     app.router.routes.extend(busiest)
     app.include_router(v1.routes(lambda: service.repository))
     app.include_router(health.routes(service.why_not_ready))

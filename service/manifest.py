@@ -26,6 +26,7 @@ from service.errors import PackageError
 
 MODEL_FILE = "model.onnx"
 EXPLAINER_FILE = "explainer.onnx"
+DOUBLED_EXPLAINER_FILE = "explainer-doubled.onnx"
 BACKGROUND_FILE = "background.npy"
 GOLDEN_FILE = "golden.json"
 REFERENCE_FILE = "reference.json"
@@ -71,7 +72,8 @@ class Feature(_Part):
     """One column of `X`, in the caller's own units.
 
     `minimum` and `maximum` (inclusive) are what is possible, declared by hand; never the observed range.
-    A categorical feature enters `X` as the index of its value in `categories`; a missing value as NaN.
+    A categorical feature enters `X` as the index of its value in `categories`; a missing value as NaN. `reason` is what
+    a person is told when this feature pushed toward the adverse decision; `{value}` in it stands for value and unit.
     """
 
     name: str = Field(min_length=1, max_length=200)
@@ -81,6 +83,7 @@ class Feature(_Part):
     maximum: float | None = None
     nullable: bool = False
     description: str = ""
+    reason: str | None = None
     categories: Annotated[list[str], Field(min_length=1), Distinct] | None = None
 
     @model_validator(mode="after")
@@ -98,6 +101,12 @@ class Feature(_Part):
         elif self.kind == "integer" and max(abs(low), abs(high)) > LARGEST_EXACT_INTEGER:
             raise ValueError(f"an integer feature lies within +-{LARGEST_EXACT_INTEGER}, where float32 is exact")
         return self
+
+    def reason_text(self, value: Any) -> str:
+        """The reason with this value, as posted."""
+        shown = "missing" if value is None else f"{value} {self.unit}" if self.unit else str(value)
+        template = self.reason or f"{self.name.replace('_', ' ')}: {{value}}"
+        return template.replace("{value}", shown)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -126,12 +135,33 @@ class SensitiveFeature(_Part):
         return self
 
 
-class ExplainerInfo(_Part):
-    """How `explainer.onnx` explains, and what its calibration measured."""
+class Plan(_Part):
+    """What decides the numbers of an estimate, and how many rows of the model it takes."""
 
-    algorithm: str
     plan_id: Digest
+    n_evals: int = Field(ge=0)
+
+
+class ExplainerInfo(_Part):
+    """How `explainer.onnx` explains, and what its calibration measured.
+
+    `plan_id` covers everything that decides the numbers; `n_evals` counts the model rows behind one explanation;
+    `background_id` is the digest of the rows that the explainer averages over. `doubled`, of an estimate, describes
+    `explainer-doubled.onnx`, which is run where a caller's tolerance asks for more.
+    """
+
+    algorithm: Literal["linear", "tree", "enumeration", "stratified_wls"]
+    plan_id: Digest
+    n_evals: int = Field(ge=0)
+    background_rows: int = Field(ge=1)
+    background_id: Digest
+    doubled: Plan | None = None
     calibration: dict[str, Any] = {}
+
+    @property
+    def exact(self) -> bool:
+        """Whether the values carry no sampling error."""
+        return self.algorithm != "stratified_wls"
 
 
 class Provenance(_Part):
@@ -181,6 +211,12 @@ class Manifest(_Part):
         for role in ("positive_class", "favourable_outcome"):
             if getattr(self, role) is not None and getattr(self, role) not in self.classes:
                 raise ValueError(f"{role} must be one of classes")
+        if (self.explainer is not None) != (EXPLAINER_FILE in self.digests):
+            raise ValueError(f"explainer and a digest of {EXPLAINER_FILE} belong together")
+        if (self.explainer is not None and self.explainer.doubled is not None) != (
+            DOUBLED_EXPLAINER_FILE in self.digests
+        ):
+            raise ValueError(f"explainer.doubled and a digest of {DOUBLED_EXPLAINER_FILE} belong together")
         if MODEL_FILE not in self.digests or GOLDEN_FILE not in self.digests:
             raise ValueError(f"digests must name {MODEL_FILE} and {GOLDEN_FILE}")
         return self

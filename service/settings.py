@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     max_instances: int = Field(default=1000, ge=1, le=100_000, description="instances in one request")
     max_body_bytes: int = Field(default=10 * 2**20, ge=1, description="size of one request body")
     max_batch_rows: int = Field(default=256, ge=1, le=2**20, description="rows of one run of a model")
+    max_explain_rows: int = Field(default=2048, ge=1, description="rows that may wait for an explanation, all models")
     max_queue_rows: int = Field(default=4096, ge=1, description="rows that may wait for one model")
     request_timeout_seconds: float = Field(default=10.0, gt=0, le=3600, description="from arrival to answer, else 504")
     drain_seconds: float = Field(default=0.0, ge=0, le=300, description="from SIGTERM, unready, to closing the port")

@@ -29,6 +29,12 @@ def _value(feature: Feature, number: float | None) -> Any:
     return int(number) if feature.kind in ("integer", "binary") else number
 
 
+def posted(features: Sequence[Feature], row: Floats) -> list[Any]:
+    """One row of `X` `(d,)` as a caller posts it, numbers in the shortest form that gives the same float32."""
+    numbers = [None if np.isnan(number) else float(str(number)) for number in row]
+    return [_value(feature, number) for feature, number in zip(features, numbers, strict=True)]
+
+
 def predictions(manifest: Manifest, ids: Sequence[str], probability: Floats) -> list[dict[str, Any]]:
     """`probability` `(n, K)` -> one object per row.
 

@@ -26,9 +26,14 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from service.api.codec import Floats, matrix
+from service.api.explanations import ExplainOptions
 from service.errors import InvalidRequest
 from service.manifest import RESERVED_GROUPS, Feature, Manifest, SensitiveFeature
 
+EXPLAIN_FIELDS = ("top_k", "tolerance", "deadline_ms", "if")
+# Shares of the largest value below 0.001 cannot be told from float32 rounding of the sums.
+TOLERANCE = (0.001, 1.0)
+DEADLINE_MS = (1.0, 600_000.0)
 MAX_ID_LENGTH = 64
 MAX_GROUP_LENGTH = 200
 # A longer key is not compared with the declared names: the comparison is quadratic.
@@ -42,7 +47,7 @@ class PredictRequest:
     X: Floats
     ids: list[str] | None
     sensitive_features: list[dict[str, str]] | None
-    explain: bool
+    explain: ExplainOptions | None
 
 
 class RequestSchema:
@@ -52,6 +57,7 @@ class RequestSchema:
         self._features = {feature.name: feature for feature in manifest.features}
         self._sensitive = {feature.name: feature for feature in manifest.sensitive_features}
         self._max_instances = max_instances
+        self._whens = whens(manifest)
         self._request = _request_type(manifest, max_instances)
         self._fields = self._request.__annotations__.keys()
         self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(self._request)
@@ -79,7 +85,19 @@ class RequestSchema:
             _same_length("sensitive_features", groups, instances)
             for index, row in enumerate(groups):
                 self._refuse_unknown(f"sensitive_features[{index}]", row, self._sensitive, declare=True)
-        return PredictRequest(matrix(instances), ids, groups, request.get("explain", False))
+        return PredictRequest(matrix(instances), ids, groups, self._options(request.get("explain", False)))
+
+    def _options(self, explain: bool | dict[str, Any]) -> ExplainOptions | None:
+        if isinstance(explain, bool):
+            return ExplainOptions() if explain else None
+        self._refuse_unknown("explain", explain, EXPLAIN_FIELDS)
+        top_k = explain.get("top_k")
+        return ExplainOptions(
+            top_k=None if top_k is None else int(top_k),
+            tolerance=explain.get("tolerance"),
+            deadline_ms=explain.get("deadline_ms"),
+            when=explain.get("if", "always"),
+        )
 
     def json_schema(self) -> dict[str, Any]:
         """The request's JSON Schema, self-contained."""
@@ -97,7 +115,10 @@ class RequestSchema:
         raise InvalidRequest(where, "unknown field" + _did_you_mean(unknown, names))
 
     def _translate(self, error: ValidationError, body: bytes) -> InvalidRequest:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        first = errors[0]
+        if first["loc"][:1] == ("explain",):  # two types were tried; the deepest error is about what was meant
+            first = max(errors, key=lambda tried: len(tried["loc"]))
         location, kind = first["loc"], first["type"]
         if kind == "json_invalid":
             position = re.search(r"line \d+ column \d+$", first["msg"])
@@ -134,12 +155,22 @@ class RequestSchema:
             case ("sensitive_features", int(index), str(name), *_):
                 text = expected_group(self._sensitive[name])
                 return InvalidRequest(f"sensitive_features[{index}].{name}", text)
+            case ("explain", _, str(option), *_) if option in EXPLAIN_FIELDS:
+                return InvalidRequest(f"explain.{option}", self._expected_option(option))
             case ("explain", *_):
-                return InvalidRequest("explain", "true or false is expected")
+                return InvalidRequest("explain", f"true, false or an object of {', '.join(EXPLAIN_FIELDS)} is expected")
             case (str(field), int(index), *_):
                 return InvalidRequest(f"{field}[{index}]", "an object is expected")
             case _:
                 return InvalidRequest(str(location[0]), "a list, one entry per instance, is expected")
+
+    def _expected_option(self, option: str) -> str:
+        if option == "top_k":
+            return f"a whole number from 1 to {len(self._features)} is expected"
+        if option == "if":
+            return f"one of {', '.join(self._whens)} is expected"
+        low, high = TOLERANCE if option == "tolerance" else DEADLINE_MS
+        return f"a number from {low:g} to {high:g} is expected"
 
 
 def expected_value(feature: Feature) -> str:
@@ -194,7 +225,7 @@ def _request_type(manifest: Manifest, max_instances: int) -> Any:
     fields: dict[str, Any] = {
         "instances": rows,
         "ids": NotRequired[Annotated[list[identifier], Field(max_length=max_instances), FailFast()]],
-        "explain": NotRequired[Annotated[bool, Strict(), Field(description="Return a SHAP explanation per instance.")]],
+        "explain": NotRequired[_explain_type(manifest)],
     }
     groups: Any = _object(
         "SensitiveFeatures",
@@ -202,6 +233,29 @@ def _request_type(manifest: Manifest, max_instances: int) -> Any:
     )
     fields["sensitive_features"] = NotRequired[Annotated[list[groups], Field(max_length=max_instances), FailFast()]]
     return _object("PredictRequest", fields)
+
+
+def whens(manifest: Manifest) -> list[str]:
+    """Which rows can be asked for: by label where one of the classes is the positive one."""
+    return ["always", "positive", "negative"] if manifest.positive_class is not None else ["always"]
+
+
+def _explain_type(manifest: Manifest) -> Any:
+    def number(bounds: tuple[float, float], multiple_of: float | None, description: str) -> Any:
+        limits = Field(ge=bounds[0], le=bounds[1], multiple_of=multiple_of, allow_inf_nan=False)
+        return NotRequired[Annotated[float, Strict(), limits, Field(description=description)]]
+
+    options = _object(
+        "ExplainOptions",
+        {
+            "top_k": number((1, len(manifest.features)), 1, "Certify this many top features; escalates if uncertain."),
+            "tolerance": number(TOLERANCE, None, "Largest error, as a share of the largest value; escalates if above."),
+            "deadline_ms": number(DEADLINE_MS, None, "Time for all explanations; rows not reached are skipped."),
+            "if": NotRequired[Annotated[Literal[tuple(whens(manifest))], Field(description="Which rows, by label.")]],
+        },
+    )
+    about = Field(description="Return a SHAP explanation of the margin for each instance.")
+    return Annotated[Annotated[bool, Strict()] | options, about]
 
 
 def _group_type(feature: SensitiveFeature) -> Any:

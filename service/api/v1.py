@@ -4,7 +4,9 @@
 as the work itself.
 """
 
+import time
 from collections.abc import Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -15,14 +17,19 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import codec
 from service.api.body import read_json_body
+from service.api.explaining import Explaining
+from service.api.explanations import ExplainOptions, explained_output
 from service.api.http_errors import JSONResponse
 from service.api.schema import RequestSchema
-from service.errors import NotOffered
+from service.errors import DeadlineExceeded, InvalidRequest, ModelFailed, NotOffered, QueueFull
 from service.identifiers import ulids
 from service.runtime.repository import Model, Repository
+from service.waterfall import Format, Waterfalls
 
 PREDICT_PATH = "/v1/models/{name:model}:predict"
 PREDICT_VERSION_PATH = "/v1/models/{name:model}/versions/{version:model}:predict"
+EXPLAIN_PATH = "/v1/models/{name:model}:explain"
+EXPLAIN_VERSION_PATH = "/v1/models/{name:model}/versions/{version:model}:explain"
 
 
 class ModelNameConvertor(Convertor[str]):
@@ -40,6 +47,34 @@ class ModelNameConvertor(Convertor[str]):
 
 
 register_url_convertor("model", ModelNameConvertor())
+
+
+PICTURES: dict[Format, bytes] = {"svg": b"image/svg+xml", "png": b"image/png"}
+
+
+def picture_format(scope: Scope) -> Format | None:
+    """The first picture type in the Accept header, None if there is none."""
+    for name, value in scope["headers"]:
+        if name == b"accept":
+            for accepted in value.lower().split(b","):
+                for form, media_type in PICTURES.items():
+                    if accepted.partition(b";")[0].strip() == media_type:
+                        return form
+    return None
+
+
+def drawable(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry if it has values; else the error that says why it has none."""
+    match entry["status"], entry.get("reason"):
+        case "skipped", "deadline":
+            raise DeadlineExceeded("the deadline passed before the explanation was made")
+        case "skipped", "busy":
+            raise QueueFull("too many rows wait for an explanation", retry_after_seconds=1.0)
+        case "skipped", _:
+            raise InvalidRequest("explain.if", "this instance is not among those to be explained")
+        case "failed", _:
+            raise ModelFailed("the explanation was refused", row=0)
+    return entry
 
 
 class Schemas:
@@ -64,12 +99,17 @@ class Predict:
         self,
         repository: Callable[[], Repository],
         schemas: Schemas,
+        explaining: Explaining,
         *,
         max_body_bytes: int,
         timeout_seconds: float,
+        waterfalls: Waterfalls | None = None,
     ) -> None:
+        """With `waterfalls` this is `:explain`: explanations always, as a picture where the caller accepts one."""
         self._repository = repository
         self._schemas = schemas
+        self._explaining = explaining
+        self._waterfalls = waterfalls
         self._max_body_bytes = max_body_bytes
         self._timeout_seconds = timeout_seconds
 
@@ -78,19 +118,37 @@ class Predict:
         model = self._model(scope["path_params"])
         body = await read_json_body(scope, receive, max_body_bytes=self._max_body_bytes)
         request = self._schemas.of(model).parse(body)
-        if request.explain:
+        options = request.explain or (ExplainOptions() if self._waterfalls else None)
+        form = picture_format(scope) if self._waterfalls else None
+        if form is not None and len(request.X) != 1:
+            raise InvalidRequest("instances", "exactly one is expected for a picture")
+        if options is not None and model.explainer is None:
             raise NotOffered("explain: this model package has no explainer")
-        rows = len(request.X)
-        _, probability = await model.batcher.infer(request.X, timeout_seconds=self._timeout_seconds)
+        deadline = time.monotonic() + self._timeout_seconds
+        margin, probability = await model.batcher.infer(request.X, timeout_seconds=self._timeout_seconds)
         manifest = model.manifest
+        rows = len(request.X)
         ids = request.ids or ulids(rows)
-        answer = orjson.dumps(
-            {
-                "model_name": manifest.name,
-                "model_version": manifest.version,
-                "predictions": codec.predictions(manifest, ids, probability),
-            }
-        )
+        content: dict[str, Any] = {
+            "model_name": manifest.name,
+            "model_version": manifest.version,
+            "predictions": codec.predictions(manifest, ids, probability),
+        }
+        if options is not None:
+            content["explanations"] = await self._explaining.explain(
+                model,
+                options,
+                X=request.X,
+                margin=margin,
+                labels=[prediction["label"] for prediction in content["predictions"]],
+                timeout_seconds=deadline - time.monotonic(),
+            )
+        if self._waterfalls is not None and form is not None:
+            output = explained_output(manifest, content["predictions"][0]["label"])
+            answer = await self._waterfalls.draw(drawable(content["explanations"][0]), output=output, form=form)
+            media_type = PICTURES[form]
+        else:
+            answer, media_type = orjson.dumps(content), b"application/json"
         scope["plumbline.log"] = {
             "model_name": manifest.name,
             "model_version": manifest.version,
@@ -103,7 +161,7 @@ class Predict:
             {
                 "type": "http.response.start",
                 "status": 200,
-                "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))],
+                "headers": [(b"content-type", media_type), (b"content-length", b"%d" % len(answer))],
             }
         )
         await send({"type": "http.response.body", "body": answer})

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+RESIDUAL_BUCKETS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 MODEL_LABELS = ("model_name", "model_version")
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -42,6 +43,27 @@ class Metrics:
             MODEL_LABELS,
             registry=registry,
             buckets=(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, *LATENCY_BUCKETS),
+        )
+
+        self.explanations = Counter(
+            "plumbline_explanations",
+            "Rows for which an explanation was asked, by what came of it.",
+            (*MODEL_LABELS, "status"),
+            registry=registry,
+        )
+        self.explanation_latency = Histogram(
+            "plumbline_explanation_duration_seconds",
+            "Duration of the explainer's runs for one row.",
+            (*MODEL_LABELS, "algorithm"),
+            registry=registry,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.additivity_residual = Histogram(
+            "plumbline_additivity_residual",
+            "Largest difference between base value plus values and the explained margin, in margin units.",
+            MODEL_LABELS,
+            registry=registry,
+            buckets=RESIDUAL_BUCKETS,
         )
 
     def batch_observer(self, model_name: str, model_version: str) -> Callable[[int, float], None]:

@@ -180,7 +180,10 @@ class Batcher:
         if len(X) <= self.max_batch_rows:
             start = time.perf_counter()
             try:
-                return self._run(X)
+                margin, probability = self._run(X)
+                if not len(margin) == len(probability) == len(X):
+                    raise ValueError("a run must answer every row")
+                return margin, probability
             finally:
                 self._observe(len(X), time.perf_counter() - start)
         chunks = [X[start : start + self.max_batch_rows] for start in range(0, len(X), self.max_batch_rows)]
@@ -191,7 +194,7 @@ class Batcher:
         """Index of the first row that fails alone; the last one if each succeeds alone (a failure by the company)."""
         for row in range(len(X)):
             try:
-                self._run(X[row : row + 1])
+                self._run_chunks(X[row : row + 1])
             except Exception:  # noqa: BLE001 - as in _execute
                 return row
         return len(X) - 1

@@ -12,6 +12,8 @@ import structlog
 from service.errors import PackageError, ProviderError, UnknownModel
 from service.manifest import (
     CARD_FILE,
+    DOUBLED_EXPLAINER_FILE,
+    EXPLAINER_FILE,
     GOLDEN_FILE,
     MODEL_FILE,
     MODEL_NAME,
@@ -23,6 +25,7 @@ from service.manifest import (
     verify_digests,
 )
 from service.runtime.batcher import Batcher
+from service.runtime.explainer import Explainer
 from service.runtime.session import Session, open_session
 
 log = structlog.get_logger(__name__)
@@ -39,6 +42,8 @@ class Model:
     session: Session
     batcher: Batcher
     card: str
+    explainer: Explainer | None = None
+    doubled: Explainer | None = None
 
     @property
     def key(self) -> str:
@@ -128,7 +133,11 @@ def load_package(folder: Path, runtime: Runtime, observe: Observe = _observe_not
         seconds=session.seconds,
         observe=observe(manifest.name, manifest.version),
     )
-    return Model(manifest, golden, session, batcher, contents.get(CARD_FILE, b"").decode())
+    explainers = [
+        Explainer(contents[name], manifest, device=session.device) if name in contents else None
+        for name in (EXPLAINER_FILE, DOUBLED_EXPLAINER_FILE)
+    ]
+    return Model(manifest, golden, session, batcher, contents.get(CARD_FILE, b"").decode(), *explainers)
 
 
 def open_repository(root: Path, runtime: Runtime, observe: Observe = _observe_nothing) -> Repository:

@@ -60,7 +60,7 @@ class Session:
         """
         self.device = device
         self.manifest = manifest
-        self._session = _build(model, device, threads)
+        self._session = build(model, device, threads)
         self.provider: str = self._session.get_providers()[0]
         _check_graph(self._session, manifest)
         self._run = self._session.run
@@ -110,7 +110,8 @@ class Session:
         return min(durations)
 
 
-def _build(model: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
+def build(model: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
+    """A session of any graph on `device` and nowhere else. Raises ProviderError or PackageError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -118,7 +119,7 @@ def _build(model: bytes, device: str, threads: int) -> onnxruntime.InferenceSess
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn the quota
     kind, _, index = device.partition(":")
     if kind == "cuda":
-        providers: list[object] = [("CUDAExecutionProvider", {"device_id": index})]
+        providers: list[object] = [("CUDAExecutionProvider", {"device_id": index, "use_tf32": "0"})]
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise ProviderError(f"{device} was asked for, but this build of ONNX Runtime has no CUDA provider")
