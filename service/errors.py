@@ -7,6 +7,7 @@
     |- RequestError             what a caller sent cannot be answered
     |  |- InvalidRequest        the body does not fit the model's schema
     |  |- BodyTooLarge          the body exceeds the byte limit
+    |  |- TooManyInstances      more instances than one request may have
     |  |- UnsupportedMediaType  the body is not JSON
     |  `- UnknownModel          no such model, version or verb
     `- InferenceError           the request was fine, an answer could not be given
@@ -50,6 +51,10 @@ class InvalidRequest(RequestError):
 
 class BodyTooLarge(RequestError):
     """The body exceeds the byte limit."""
+
+
+class TooManyInstances(RequestError):
+    """More instances than one request may have."""
 
 
 class UnsupportedMediaType(RequestError):

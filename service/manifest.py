@@ -7,6 +7,7 @@ both the offline package and the service read and write through these classes, s
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -101,6 +102,15 @@ class Feature(_Part):
         elif self.kind == "integer" and max(abs(low), abs(high)) > LARGEST_EXACT_INTEGER:
             raise ValueError(f"an integer feature lies within +-{LARGEST_EXACT_INTEGER}, where float32 is exact")
         return self
+
+    def accepts(self, number: float | None) -> bool:
+        """Whether `number`, as it stands in `X` (None for missing), is a value of this feature."""
+        if number is None:
+            return self.nullable
+        if self.categories is not None:
+            return number in range(len(self.categories))
+        low, high = self.bounds
+        return low <= number <= high and (self.kind == "numeric" or number == int(number))
 
     def reason_text(self, value: Any) -> str:
         """The reason with this value, as posted."""
@@ -208,6 +218,8 @@ class Manifest(_Part):
             self._check_binary()
         elif self.threshold is not None:
             raise ValueError("a multi-class model has no threshold")
+        if len({str(label) for label in self.classes}) != len(self.classes):
+            raise ValueError("classes must differ as text: that is how metrics and probabilities name them")
         for role in ("positive_class", "favourable_outcome"):
             if getattr(self, role) is not None and getattr(self, role) not in self.classes:
                 raise ValueError(f"{role} must be one of classes")
@@ -234,7 +246,7 @@ class Manifest(_Part):
         """Names of the columns of `X`, in order."""
         return [feature.name for feature in self.features]
 
-    @property
+    @cached_property
     def positive_index(self) -> int:
         """Column of `probability` that belongs to `positive_class` (binary models)."""
         return self.classes.index(self.positive_class)  # type: ignore[arg-type]
@@ -258,6 +270,23 @@ class Golden(_Part):
     rows: Annotated[list[list[float | None]], Field(min_length=1)]
     margin: list[list[float]]
     probability: list[list[float]]
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        for name in ("rows", "margin", "probability"):
+            table: list[list[Any]] = getattr(self, name)
+            if len(table) != len(self.rows) or len({len(row) for row in table}) != 1:
+                raise ValueError(f"{name} must hold {len(self.rows)} rows of equal length")
+        return self
+
+    def check(self, features: list[Feature]) -> None:
+        """Raise PackageError unless every row is one that a caller may post."""
+        for number, row in enumerate(self.rows):
+            if len(row) != len(features):
+                raise PackageError(f"golden row {number} has {len(row)} values, the manifest names {len(features)}")
+            for feature, value in zip(features, row, strict=True):
+                if not feature.accepts(value):
+                    raise PackageError(f"golden row {number}: {feature.name} does not accept its value")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -300,5 +329,5 @@ def verify_digests(folder: Path, manifest: Manifest) -> dict[str, bytes]:
 def _read(folder: Path, file_name: str) -> bytes:
     try:
         return (folder / file_name).read_bytes()
-    except OSError as error:
-        raise PackageError(f"{file_name} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise PackageError(f"{file_name} cannot be read: {getattr(error, 'strerror', 'impossible name')}") from error

@@ -68,7 +68,10 @@ class Replay:
         contents = verify_digests(folders[-1], manifest)
         if REPLAY_FILE not in contents:
             raise PackageError(f"{name}/{manifest.version} has no {REPLAY_FILE}")
-        return cls(manifest, [orjson.loads(line) for line in contents[REPLAY_FILE].splitlines()], url, seed)
+        rows = [orjson.loads(line) for line in contents[REPLAY_FILE].splitlines()]
+        if not rows:
+            raise PackageError(f"{name}/{manifest.version}: {REPLAY_FILE} is empty")
+        return cls(manifest, rows, url, seed)
 
     @property
     def draws_groups(self) -> bool:
@@ -118,7 +121,7 @@ async def _post(client: httpx.AsyncClient, path: str, body: bytes, outcome: Outc
     start = time.perf_counter()
     try:
         response = await client.post(path, content=body, headers={"content-type": "application/json"})
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         outcome.statuses["error"] += 1
         return
     outcome.statuses[str(response.status_code)] += 1

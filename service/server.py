@@ -5,61 +5,32 @@ import shlex
 import signal
 import socket
 import sys
+from functools import partial
 from types import FrameType
-from typing import Any
 
 import orjson
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.openapi import example
 from service.logs import is_console
+from service.protocol import Protocol
 from service.runtime.repository import Repository
 from service.settings import Settings
 
 
-class JoinedWrites:
-    """A transport that sends a response's head together with the start of its body.
+def _entry(app: FastAPI) -> ASGIApp:
+    """`app`, without two calls that pass a request on to what is called here at once."""
 
-    Uvicorn writes them apart, and uvloop makes a system call and a packet of each: a tenth of the time of a small
-    request. Everything but `write` and `close` is the underlying transport's.
-    """
+    async def entry(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or app.middleware_stack is None:
+            await app(scope, receive, send)
+            return
+        scope["app"] = app
+        await app.middleware_stack(scope, receive, send)
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send `data`; a response's head waits for its body, at most until the end of this turn of the loop."""
-        if not self._head and data.startswith(b"HTTP/1.1 "):
-            self._head = data
-            self._loop.call_soon(self._flush)
-        else:
-            self._transport.write(self._head + data)
-            self._head = b""
-
-    def close(self) -> None:
-        """Send what waits, then close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._head:
-            self._transport.write(self._head)
-            self._head = b""
-
-
-class JoinedWritesProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol over `JoinedWrites`."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wrap the transport."""
-        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+    return entry
 
 
 def greeting(repository: Repository, address: str) -> str:
@@ -84,14 +55,15 @@ class Server(uvicorn.Server):
         self._greet = is_console(settings.log_format)
         super().__init__(
             uvicorn.Config(
-                app,
+                _entry(app),
                 host=settings.host,
                 port=settings.port,
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                http=JoinedWritesProtocol,
+                http=partial(Protocol, receive_seconds=settings.request_timeout_seconds),  # type: ignore[arg-type]
+                ws="none",
                 timeout_graceful_shutdown=settings.shutdown_seconds,
             )
         )

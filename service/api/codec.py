@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.manifest import Feature, Label, Manifest
+from service.manifest import Feature, Manifest
 
 Floats = NDArray[np.float32]
 
@@ -48,16 +48,11 @@ def predictions(manifest: Manifest, ids: Sequence[str], probability: Floats) -> 
             {"id": id_, "label": manifest.classes[winner], "probabilities": dict(zip(names, row, strict=True))}
             for id_, winner, row in zip(ids, winners, probability.tolist(), strict=True)
         ]
-    positive, negative, threshold = binary_labels(manifest)
-    column: list[float] = probability[:, manifest.positive_index].tolist()
+    index, threshold = manifest.positive_index, manifest.threshold
+    assert threshold is not None
+    positive, negative = manifest.classes[index], manifest.classes[1 - index]
+    column: list[float] = probability[:, index].tolist()
     return [
         {"id": id_, "label": positive if p >= threshold else negative, "probability": p, "threshold": threshold}
         for id_, p in zip(ids, column, strict=True)
     ]
-
-
-def binary_labels(manifest: Manifest) -> tuple[Label, Label, float]:
-    """Positive label, negative label and threshold of a binary model."""
-    assert manifest.threshold is not None
-    positive = manifest.positive_index
-    return manifest.classes[positive], manifest.classes[1 - positive], manifest.threshold

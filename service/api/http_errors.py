@@ -14,6 +14,7 @@ STATUS: dict[type[errors.PlumblineError], int] = {
     errors.InvalidRequest: 400,
     errors.UnknownModel: 404,
     errors.BodyTooLarge: 413,
+    errors.TooManyInstances: 413,
     errors.UnsupportedMediaType: 415,
     errors.ModelFailed: 500,
     errors.NotOffered: 501,
@@ -70,7 +71,13 @@ async def validation_error(request: Request, error: Exception) -> Response:
     return error_response(400, f"{where}: not as documented in /openapi.json")
 
 
+async def internal_error(request: Request, error: Exception) -> Response:
+    """Whatever is not ours; the framework raises it again afterwards, and `observe` logs it."""
+    return error_response(500, INTERNAL_ERROR)
+
+
 HANDLERS = {
+    Exception: internal_error,
     errors.PlumblineError: plumbline_error,
     HTTPException: http_error,
     RequestValidationError: validation_error,

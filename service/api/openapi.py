@@ -30,6 +30,11 @@ def document(app: FastAPI, repository: Repository, schemas: Schemas) -> dict[str
     made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = made.setdefault("components", {}).setdefault("schemas", {})
     components["Error"] = ERROR_SCHEMA
+    for promised in ("HTTPValidationError", "ValidationError"):  # the framework's 422, which is never sent
+        components.pop(promised, None)
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
     for name in sorted(repository.models):
         newest = repository.latest(name)
         made["paths"][f"/v1/models/{name}:predict"] = {"post": _operation(newest, schemas, components)}

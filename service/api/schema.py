@@ -7,8 +7,7 @@ declared things only and never repeat what was submitted.
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import orjson
 from pydantic import (
@@ -27,7 +26,7 @@ from typing_extensions import TypedDict
 
 from service.api.codec import Floats, matrix
 from service.api.explanations import ExplainOptions
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, RequestError, TooManyInstances
 from service.manifest import RESERVED_GROUPS, Feature, Manifest, SensitiveFeature
 
 EXPLAIN_FIELDS = ("top_k", "tolerance", "deadline_ms", "if")
@@ -40,8 +39,7 @@ MAX_GROUP_LENGTH = 200
 LONGEST_COMPARED_KEY = 200
 
 
-@dataclass(frozen=True, slots=True)
-class PredictRequest:
+class PredictRequest(NamedTuple):
     """A request that fits the model: `X` `(n, d)` float32, the caller's ids if any, groups for the monitor if any."""
 
     X: Floats
@@ -64,7 +62,10 @@ class RequestSchema:
         self._validate = self._adapter.validator.validate_json
 
     def parse(self, body: bytes) -> PredictRequest:
-        """Validate `body`. Raises InvalidRequest saying where the first problem is and what is expected there."""
+        """Validate `body`.
+
+        Raises InvalidRequest saying where the first problem is and what is expected there, or TooManyInstances.
+        """
         try:
             request = self._validate(body)
         except ValidationError as error:
@@ -114,12 +115,14 @@ class RequestSchema:
             raise InvalidRequest(where, f"unknown sensitive feature; declared are: {', '.join(names) or 'none'}")
         raise InvalidRequest(where, "unknown field" + _did_you_mean(unknown, names))
 
-    def _translate(self, error: ValidationError, body: bytes) -> InvalidRequest:
+    def _translate(self, error: ValidationError, body: bytes) -> RequestError:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         first = errors[0]
         if first["loc"][:1] == ("explain",):  # two types were tried; the deepest error is about what was meant
             first = max(errors, key=lambda tried: len(tried["loc"]))
         location, kind = first["loc"], first["type"]
+        if kind == "too_long" and location == ("instances",):
+            return TooManyInstances(f"instances: at most {self._max_instances} are accepted")
         if kind == "json_invalid":
             position = re.search(r"line \d+ column \d+$", first["msg"])
             return InvalidRequest("body", f"valid JSON is expected ({position.group() if position else 'not UTF-8'})")
@@ -188,10 +191,14 @@ def _range(feature: Feature) -> str:
     low, high = feature.minimum, feature.maximum
     unit = f" {feature.unit}" if feature.unit else ""
     if low is not None and high is not None:
-        return f" from {low:g} to {high:g}{unit}"
+        return f" from {_exactly(low)} to {_exactly(high)}{unit}"
     if low is not None:
-        return f" of at least {low:g}{unit}"
-    return f" of at most {high:g}{unit}" if high is not None else (unit and f" in{unit}")
+        return f" of at least {_exactly(low)}{unit}"
+    return f" of at most {_exactly(high)}{unit}" if high is not None else (unit and f" in{unit}")
+
+
+def _exactly(bound: float) -> str:
+    return str(int(bound)) if bound == int(bound) and abs(bound) < 1e15 else repr(bound)
 
 
 def expected_group(feature: SensitiveFeature) -> str:
@@ -222,9 +229,10 @@ def _request_type(manifest: Manifest, max_instances: int) -> Any:
     row = _object("Instance", {feature.name: _feature_type(feature) for feature in manifest.features})
     rows = Annotated[list[row], Field(min_length=1, max_length=max_instances), FailFast()]  # type: ignore[valid-type]
     identifier = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_ID_LENGTH)]
+    unique = Field(max_length=max_instances, json_schema_extra={"uniqueItems": True})
     fields: dict[str, Any] = {
         "instances": rows,
-        "ids": NotRequired[Annotated[list[identifier], Field(max_length=max_instances), FailFast()]],
+        "ids": NotRequired[Annotated[list[identifier], unique, FailFast()]],
         "explain": NotRequired[_explain_type(manifest)],
     }
     groups: Any = _object(

@@ -116,6 +116,7 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every refusal is an exception for `http_errors`."""
         model = self._model(scope["path_params"])
+        deadline = time.monotonic() + self._timeout_seconds
         body = await read_json_body(scope, receive, max_body_bytes=self._max_body_bytes)
         request = self._schemas.of(model).parse(body)
         options = request.explain or (ExplainOptions() if self._waterfalls else None)
@@ -124,8 +125,7 @@ class Predict:
             raise InvalidRequest("instances", "exactly one is expected for a picture")
         if options is not None and model.explainer is None:
             raise NotOffered("explain: this model package has no explainer")
-        deadline = time.monotonic() + self._timeout_seconds
-        margin, probability = await model.batcher.infer(request.X, timeout_seconds=self._timeout_seconds)
+        margin, probability = await model.batcher.infer(request.X, timeout_seconds=deadline - time.monotonic())
         manifest = model.manifest
         rows = len(request.X)
         ids = request.ids or ulids(rows)
@@ -193,7 +193,10 @@ def routes(repository: Callable[[], Repository]) -> APIRouter:
 
     @router.get("/v1/models/{name:model}/card", summary="The model card, Markdown", response_class=PlainTextResponse)
     def card(name: str) -> Response:
-        return PlainTextResponse(repository().latest(name).card, media_type="text/markdown")
+        text = repository().latest(name).card
+        if text is None:
+            raise NotOffered("card: this model package has none")
+        return PlainTextResponse(text, media_type="text/markdown")
 
     return router
 

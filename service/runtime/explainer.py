@@ -85,6 +85,9 @@ def _check(session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
         raise PackageError(f"the explainer must have one input X of shape [n, {width}]")
     if missing := [name for name in OUTPUTS if name not in {node.name for node in session.get_outputs()}]:
         raise PackageError(f"the explainer lacks the outputs {', '.join(missing)}")
-    found = [array.shape for array in session.run(OUTPUTS, {"X": np.zeros((1, width), np.float32)})]
+    try:
+        found = [array.shape for array in session.run(OUTPUTS, {"X": np.zeros((1, width), np.float32)})]
+    except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
+        raise PackageError("the explainer fails on a row of zeros") from error
     if found != [(1, width, outputs), (outputs,), (1, width, outputs), (1, outputs)]:
         raise PackageError(f"the explainer's outputs have shapes {found}")

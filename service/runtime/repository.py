@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from service.errors import PackageError, ProviderError, UnknownModel
+from service.errors import NotReady, PackageError, ProviderError, UnknownModel
 from service.manifest import (
     CARD_FILE,
     DOUBLED_EXPLAINER_FILE,
@@ -30,6 +30,9 @@ from service.runtime.session import Session, open_session
 
 log = structlog.get_logger(__name__)
 
+# A longer name, or one of other characters, cannot be a model's and is not repeated.
+LONGEST_ECHOED_NAME = 100
+
 Observe = Callable[[str, str], Callable[[int, float], None]]
 
 
@@ -41,7 +44,7 @@ class Model:
     golden: Golden
     session: Session
     batcher: Batcher
-    card: str
+    card: str | None
     explainer: Explainer | None = None
     doubled: Explainer | None = None
 
@@ -77,17 +80,22 @@ class Repository:
             yield from versions.values()
 
     def latest(self, name: str) -> Model:
-        """The highest version of `name`. Raises UnknownModel."""
+        """The highest version of `name`. Raises UnknownModel, or NotReady if it was found and refused."""
         versions = self.models.get(name)
         if not versions:
-            raise UnknownModel(f"Request for unknown model: {name!r} is not found")
+            if any(key.partition("/")[0] == name for key in self.failures):
+                raise NotReady(f"model {name!r} was refused at load; see /v2/health/ready")
+            possible = MODEL_NAME.fullmatch(name) and len(name) <= LONGEST_ECHOED_NAME
+            raise UnknownModel(f"Request for unknown model: {repr(name) if possible else 'it'} is not found")
         return versions[max(versions)]
 
     def version(self, name: str, version: str) -> Model:
-        """Exactly this version. Raises UnknownModel."""
+        """Exactly this version. Raises UnknownModel, or NotReady if it was found and refused."""
         newest = self.latest(name)
         if MODEL_VERSION.fullmatch(version) and len(version) <= 18 and int(version) in self.models[name]:
             return self.models[name][int(version)]
+        if f"{name}/{version}" in self.failures:
+            raise NotReady(f"this version of {name!r} was refused at load; see /v2/health/ready")
         raise UnknownModel(f"Request for unknown model: {newest.manifest.name!r} has no such version")
 
     def why_not_ready(self) -> list[str]:
@@ -123,6 +131,7 @@ def load_package(folder: Path, runtime: Runtime, observe: Observe = _observe_not
     """
     manifest = read_manifest(folder)
     contents = verify_digests(folder, manifest)
+    card = _text(contents, CARD_FILE)
     golden = parse_part(contents[GOLDEN_FILE], GOLDEN_FILE, Golden)
     session = open_session(contents[MODEL_FILE], manifest, device=runtime.device, threads=runtime.threads)
     session.warm_up(golden, max_rows=runtime.max_batch_rows)
@@ -137,7 +146,14 @@ def load_package(folder: Path, runtime: Runtime, observe: Observe = _observe_not
         Explainer(contents[name], manifest, device=session.device) if name in contents else None
         for name in (EXPLAINER_FILE, DOUBLED_EXPLAINER_FILE)
     ]
-    return Model(manifest, golden, session, batcher, contents.get(CARD_FILE, b"").decode(), *explainers)
+    return Model(manifest, golden, session, batcher, card, *explainers)
+
+
+def _text(contents: dict[str, bytes], file_name: str) -> str | None:
+    try:
+        return contents[file_name].decode() if file_name in contents else None
+    except UnicodeDecodeError as error:
+        raise PackageError(f"{file_name} is not UTF-8") from error
 
 
 def open_repository(root: Path, runtime: Runtime, observe: Observe = _observe_nothing) -> Repository:

@@ -1,0 +1,171 @@
+"""HTTP/1.1 on the wire: uvicorn's protocol, mended where clients of this service would notice.
+
+Knows bytes and parser callbacks, nothing of what is served.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+# Request line and headers together; a parser that waits for the end of an endless line takes quadratic time.
+MAX_HEAD_BYTES = 64 * 2**10
+TOO_LATE = "body: it did not arrive in time"
+NOT_HTTP = "request: valid HTTP is expected"
+HEAD_TOO_LARGE = f"headers: at most {MAX_HEAD_BYTES} bytes are accepted"
+
+
+class Outbox:
+    """What all connections write, sent with few system calls.
+
+    A response's head waits for its body: uvicorn writes them apart, and uvloop makes a system call of each write.
+    While several connections write in one turn of the event loop, as the callers of a batch do, all of it waits for
+    the turn's end, which wakes a client once instead of many times. A lone connection is never made to wait.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[JoinedWrites] = []
+        self._writers = 0
+        self._crowded = False
+
+    def write(self, connection: "JoinedWrites", data: bytes, loop: asyncio.AbstractEventLoop) -> None:
+        """Send `data` now or at the end of this turn."""
+        if self._writers == 0:
+            loop.call_soon(self._end_turn)
+        self._writers += 1
+        if not connection.parts:
+            self._waiting.append(connection)
+        connection.parts.append(data)
+        if not self._crowded and not data.startswith(b"HTTP/1.1 "):
+            connection.flush()
+
+    def _end_turn(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        # Head and body of one response are two writes.
+        self._crowded, self._writers = self._writers > 2, 0
+        for connection in waiting:
+            connection.flush()
+
+
+class JoinedWrites:
+    """A transport that writes through an `Outbox`. All but `write` and `close` is the underlying transport's."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, outbox: Outbox) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._outbox = outbox
+        self.parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, at the latest at the end of this turn of the event loop."""
+        self._outbox.write(self, data, self._loop)
+
+    def close(self) -> None:
+        """Send what waits, then close."""
+        self.flush()
+        self._transport.close()
+
+    def flush(self) -> None:
+        """Send what waits, unless the other side has gone: writing then would raise, and fail the neighbours."""
+        parts, self.parts = self.parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
+
+
+class Protocol(HttpToolsProtocol):
+    """Uvicorn's protocol with joined writes, limits of size and time, JSON errors, and offers to upgrade passed over.
+
+    Java's client offers HTTP/2 with its first request, body included. httptools ends such a message after its headers
+    and leaves the body to the next protocol, so that uvicorn sees an empty body and then takes the real one for a
+    second request. RFC 9110 section 7.8 lets a server ignore the offer: the head is parsed again without it.
+    """
+
+    _outbox = Outbox()  # of the process, which has one event loop
+
+    def __init__(self, *args: Any, receive_seconds: float, **kwargs: Any) -> None:
+        """`receive_seconds` is the time from a request's first byte to its last."""
+        super().__init__(*args, **kwargs)
+        self._receive_seconds = receive_seconds
+        self._receiving = False
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wrap the transport."""
+        super().connection_made(JoinedWrites(transport, self.loop, self._outbox))  # type: ignore[arg-type]
+        self._head_bytes: int | None = 0
+        self._passing_over = False
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, of a request or of several."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self._refuse(400, NOT_HTTP)
+            return
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, HEAD_TOO_LARGE)
+        if self._receiving and self._late is None:  # most requests come in one piece and need no timer
+            self._late = self.loop.call_later(self._receive_seconds, self._refuse, 504, TOO_LATE)
+
+    def on_message_begin(self) -> None:
+        """A request line begins."""
+        super().on_message_begin()
+        self._receiving = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Start the request, unless its head is to be parsed again."""
+        self._head_bytes = None
+        self._passing_over = bool(self.parser.should_upgrade())
+        if not self._passing_over:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if not self._passing_over:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The end of a request."""
+        self._receiving = False
+        self._forgive()
+        if not self._passing_over:
+            super().on_message_complete()
+
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        closes = any(name == b"connection" and b"close" in value.lower() for name, value in self.headers)
+        kept = [(n, v) for n, v in self.headers if n not in (b"upgrade", b"connection", b"http2-settings")]
+        if closes:
+            kept.append((b"connection", b"close"))
+        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url), *(b"%s: %s" % header for header in kept)]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other side has gone."""
+        self._forgive()
+        super().connection_lost(exc)
+
+    def _forgive(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _refuse(self, status: int, message: str) -> None:
+        self._forgive()
+        body = orjson.dumps({"error": message})
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()

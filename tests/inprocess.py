@@ -1,0 +1,61 @@
+"""The application in this process: its lifespan runs, requests go straight to ASGI, no socket.
+
+`Client` is synchronous, because most tests ask one thing after another; `together` sends requests at the same time.
+"""
+
+import asyncio
+import json
+from contextlib import contextmanager
+
+import httpx
+
+from service.app import create_app
+from service.settings import read_settings
+
+JSON = {"content-type": "application/json"}
+
+
+class Client:
+    """Sends requests to an application on an event loop of its own."""
+
+    def __init__(self, runner, http):
+        self._runner = runner
+        self._http = http
+
+    def request(self, method, path, **arguments):
+        return self._runner.run(self._http.request(method, path, **arguments))
+
+    def get(self, path, **arguments):
+        return self.request("GET", path, **arguments)
+
+    def predict(self, body, model="toy", **arguments):
+        """Post `body` (bytes, or anything that JSON can say) to the model; `toy/versions/9` names a version."""
+        return self._runner.run(self._predict(body, model, **arguments))
+
+    def together(self, *bodies, model="toy"):
+        """Post all bodies in the same turn of the event loop; the responses in the same order."""
+
+        async def gather():
+            return await asyncio.gather(*(self._predict(body, model) for body in bodies))
+
+        return self._runner.run(gather())
+
+    async def _predict(self, body, model, **arguments):
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = JSON | arguments.pop("headers", {})
+        return await self._http.post(f"/v1/models/{model}:predict", content=content, headers=headers, **arguments)
+
+
+@contextmanager
+def serving(models, **settings):
+    """A Client of `create_app` on the repository `models`, from start-up to shutdown."""
+    app = create_app(read_settings(models=models, **settings))
+    with asyncio.Runner() as runner:
+        lifespan = app.router.lifespan_context(app)
+        http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://plumbline")
+        runner.run(lifespan.__aenter__())
+        try:
+            yield Client(runner, http)
+        finally:
+            runner.run(http.aclose())
+            runner.run(lifespan.__aexit__(None, None, None))
