@@ -61,9 +61,9 @@ def http(
     counts = _counts(connections)
     console = Console(width=TABLE_WIDTH)
     try:
-        server_core, load_core = _cores()
+        server_core, load_core = cores()
         with TemporaryDirectory(prefix="plumbline-bench-") as folder:
-            bench = _Bench(_contenders(model), Path(folder), server_core=server_core, load_core=load_core)
+            bench = _Bench(contenders(model), Path(folder), server_core=server_core, load_core=load_core)
             # Before the load, so that the load average is not its own doing.
             console.print(description(), highlight=False)
             results = bench.measure(counts, rounds=rounds, seconds=seconds)
@@ -81,7 +81,7 @@ def _counts(connections: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _cores() -> tuple[int, int]:
+def cores() -> tuple[int, int]:
     """A core for the server and another one for the load."""
     for tool in ("wrk", "taskset"):
         if shutil.which(tool) is None:
@@ -92,7 +92,8 @@ def _cores() -> tuple[int, int]:
     return cores[-1], cores[0]
 
 
-def _contenders(model: str) -> list[Contender]:
+def contenders(model: str) -> list[Contender]:
+    """This service and the tutorial's, for the same model and row. Raises Unsuitable if the tutorial's cannot be."""
     folders = [folder for folder in find_packages(REPOSITORY) if folder.parent.name == model]
     if not folders or not (folders[-1] / REPLAY_FILE).exists():
         raise Unsuitable(f"{REPOSITORY} holds no model of this name with a {REPLAY_FILE}")
@@ -117,6 +118,18 @@ def _contenders(model: str) -> list[Contender]:
     ]
 
 
+def running_contender(contender: Contender, folder: Path, *, core: int) -> AbstractContextManager[Server]:
+    """The contender as a process on `core`, its log and records in `folder`."""
+    settings = {
+        "PLUMBLINE_DEVICE": "cpu",
+        "PLUMBLINE_LOG_REQUESTS": "false",
+        "PLUMBLINE_RECORDS_URL": f"sqlite:///{folder}/records.db",
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
+    log = folder / f"{contender.name}.log"
+    return running(contender.command, contender.url, core=core, log=log, settings=settings)
+
+
 class _Bench:
     """Two contenders, the two cores, and a folder for logs and scripts."""
 
@@ -125,19 +138,16 @@ class _Bench:
         self._folder = folder
         self._server_core = server_core
         self._load_core = load_core
-        self._settings = {
-            "PLUMBLINE_DEVICE": "cpu",
-            "PLUMBLINE_LOG_REQUESTS": "false",
-            "PLUMBLINE_RECORDS_URL": f"sqlite:///{folder}/records.db",
-            "ORT_DISABLE_TELEMETRY": "1",
-        }
 
     def measure(self, counts: Sequence[int], *, rounds: int, seconds: int) -> Results:
         """Start both, compare an answer, warm up, measure in turns. Raises MeasurementFailed."""
         results: Results = defaultdict(list)
         turns = [(count, contender) for _ in range(rounds) for count in counts for contender in self._contenders]
         with ExitStack() as stack:
-            servers = {contender.name: stack.enter_context(self._running(contender)) for contender in self._contenders}
+            servers = {
+                contender.name: stack.enter_context(running_contender(contender, self._folder, core=self._server_core))
+                for contender in self._contenders
+            }
             _compare([servers[contender.name].first_answer(contender.body) for contender in self._contenders])
             for contender in self._contenders:
                 self._load(servers[contender.name], contender, max(counts), WARM_UP_SECONDS)
@@ -149,10 +159,6 @@ class _Bench:
                 results[count, contender.name].append(self._load(servers[contender.name], contender, count, seconds))
                 progress.advance(bar)
         return results
-
-    def _running(self, contender: Contender) -> AbstractContextManager[Server]:
-        log = self._folder / f"{contender.name}.log"
-        return running(contender.command, contender.url, core=self._server_core, log=log, settings=self._settings)
 
     def _load(self, server: Server, contender: Contender, connections: int, seconds: int) -> Measurement:
         script = self._folder / f"{contender.name}.lua"

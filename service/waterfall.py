@@ -73,7 +73,7 @@ def waterfall(entry: dict[str, Any], output: int, form: Format) -> bytes:
         feature_names=[name.replace("_", " ") for name in entry["feature_names"]],
     )
     axes = shap.plots.waterfall(explanation, max_display=MOST_FEATURES_SHOWN, show=False)
-    axes.figure.suptitle(f"{entry['output_names'][output].replace('_', ' ')} ({entry['status']})", fontsize=14, y=1.04)
+    axes.set_title(f"{entry['output_names'][output].replace('_', ' ')} ({entry['status']})", fontsize=14, pad=44)
     made = io.BytesIO()
     # A fixed salt and no date: the same explanation gives the same picture.
     with mpl.rc_context({"svg.hashsalt": "plumbline"}):
