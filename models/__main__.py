@@ -1,4 +1,4 @@
-"""The offline command line: `python -m models train NAME | evaluate NAME | card NAME`.
+"""The offline command line: `python -m models train NAME | package | evaluate NAME | card NAME`.
 
 torch is imported only when a torch model is trained.
 """
@@ -16,11 +16,13 @@ from rich.table import Table
 from models.card import GAPS, QUALITY, estimate, rate
 from models.evaluate import EVALUATION_FILE, Estimate, Evaluation, Quality
 from models.export import Written
-from models.recompute import recompute
+from models.packaging.command import package
+from models.recompute import recompile, recompute
 from service.errors import PackageError
-from service.manifest import CARD_FILE, Manifest, parse_part, read_manifest, verify_digests
+from service.manifest import CARD_FILE, ExplainerInfo, Manifest, parse_part, read_manifest, verify_digests
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.command()(package)
 # A pipe has no width: keep each row on one line there.
 out, err = Console(width=None if sys.stdout.isatty() else 160), Console(stderr=True)
 
@@ -105,17 +107,44 @@ def evaluate(
 
 
 @app.command()
-def card(name: Name, repository: Repository = DEFAULT_REPOSITORY) -> None:
+def explain_check(name: Name, repository: Repository = DEFAULT_REPOSITORY, csv: Csv = None) -> None:
+    """Compile and calibrate a package's explainer anew, print the figures, and compare with the package."""
+    manifest, _, contents = load(package_folder(repository, name))
+    compiled = recompile(manifest, contents, csv)
+    show_calibration(compiled.info())
+    if differing := [name for name, content in compiled.files().items() if contents.get(name) != content]:
+        raise PackageError(
+            f"{name.value}: compiled anew, these files differ from the package's: {', '.join(differing)}"
+        )
+    out.print("Compiled anew: the same bytes as in the package.")
+
+
+def show_calibration(info: ExplainerInfo) -> None:
+    """Print what an explainer is and what its calibration measured."""
+    title = f"{info.algorithm}, {info.n_evals:,} model rows, background of {info.background_rows} rows"
+    table = Table("calibration", "default plan", "doubled plan", title=title, title_justify="left")
+    doubled = info.calibration.get("doubled", {})
+    for key, value in info.calibration.items():
+        if key != "doubled":
+            table.add_row(key.replace("_", " "), f"{value}", f"{doubled.get(key, '')}")
+    out.print(table)
+
+
+@app.command()
+def card(
+    name: Annotated[str, typer.Argument(help="Any packaged model.")], repository: Repository = DEFAULT_REPOSITORY
+) -> None:
     """Print the card of a package."""
-    typer.echo(load(package_folder(repository, name))[2][CARD_FILE].decode(), nl=False)
+    folder = package_folder(repository, name)
+    typer.echo(verify_digests(folder, read_manifest(folder))[CARD_FILE].decode(), nl=False)
 
 
-def package_folder(repository: Path, name: ModelName) -> Path:
+def package_folder(repository: Path, name: str) -> Path:
     """The highest version of `name`; PackageError if there is none."""
-    versions = [int(path.name) for path in (repository / name.value).glob("[1-9]*") if path.name.isdigit()]
+    versions = [int(path.name) for path in (repository / name).glob("[1-9]*") if path.name.isdigit()]
     if not versions:
-        raise PackageError(f"{name.value} has no package here; `python -m models train {name.value}` makes one")
-    return repository / name.value / str(max(versions))
+        raise PackageError(f"{name} has no package here; `python -m models train {name}` or `package` makes one")
+    return repository / name / str(max(versions))
 
 
 def show(manifest: Manifest, evaluation: Evaluation) -> None:

@@ -5,10 +5,11 @@ evaluation, so that prose and figures cannot drift apart. An unknown placeholder
 """
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from models.evaluate import REPLICATES, Cost, Estimate, Evaluation, Quality
+from models.evaluate import REPLICATES, Confusion, Cost, Estimate, Evaluation, Quality
 from models.task import Declaration, Rows, Splits
 from service.monitor.fairness import ELIGIBLE_DENOMINATOR, Rate
 
@@ -34,16 +35,22 @@ INTERVALS = (
 )
 
 
-def card(declaration: Declaration, splits: Splits, cost: Cost, evaluation: Evaluation, template: Path) -> str:
-    """The card as Markdown, from the prose in `template`. KeyError names a placeholder that has no figure."""
+def card(
+    declaration: Declaration, splits: Splits, cost: Cost, evaluation: Evaluation, explainer: str, template: Path
+) -> str:
+    """The card as Markdown, from the prose in `template` and what `explainer` says of the explanations.
+
+    KeyError names a placeholder that has no figure.
+    """
     return Template(template.read_text(encoding="utf-8")).substitute(
         intervals=paragraph(INTERVALS),
         splits=split_table(declaration, splits),
         quality=quality_table(evaluation),
         verdict=verdict(evaluation),
         decision=decision(declaration, cost, evaluation),
-        groups=group_tables(declaration, evaluation),
+        groups=group_tables(declaration, evaluation.groups, evaluation.gaps),
         ablation=ablation_table(evaluation),
+        explainer=explainer.strip(),
         largest_margin=f"{evaluation.largest_margin:.2f}",
         provenance=paragraph(f"Data fingerprint (rows, labels and groups of all splits): `{splits.fingerprint()}`."),
         n=evaluation.n,
@@ -119,12 +126,14 @@ def decision(declaration: Declaration, cost: Cost, evaluation: Evaluation) -> st
     return f"{words}\n\n{grid}\n\n{rates}"
 
 
-def group_tables(declaration: Declaration, evaluation: Evaluation) -> str:
+def group_tables(
+    declaration: Declaration, counted: Mapping[str, Mapping[str, Confusion]], gaps: Mapping[str, Mapping[str, Estimate]]
+) -> str:
     """Rates per group with n and interval, then the gaps, for each sensitive feature and declared intersection."""
     favourable = declaration.favourable_outcome == declaration.positive_class
     references = {feature.name: feature.reference_group for feature in declaration.sensitive_features}
     sections = []
-    for name, groups in evaluation.groups.items():
+    for name, groups in counted.items():
         rows = []
         for group, counts in groups.items():
             rates = counts.cells.rates(positive_is_favourable=favourable)
@@ -133,8 +142,7 @@ def group_tables(declaration: Declaration, evaluation: Evaluation) -> str:
         header = ["Group", "n", f"Called {declaration.favourable_outcome}", "True positive rate"]
         header += ["False positive rate", "Positive predictive value", f"Are {declaration.positive_class}"]
         gap_rows = [
-            [title, estimate(evaluation.gaps[name][key]), estimate(evaluation.gaps[name][f"{key}_eligible"])]
-            for key, title in GAPS.items()
+            [title, estimate(gaps[name][key]), estimate(gaps[name][f"{key}_eligible"])] for key, title in GAPS.items()
         ]
         gap_header = ["Gap", "All groups", f"Groups with a denominator of {ELIGIBLE_DENOMINATOR} or more"]
         sections.append(f"### `{name}`\n\n{table(header, rows)}\n\n{table(gap_header, gap_rows)}")

@@ -150,7 +150,7 @@ def evaluate(
     rankings = ranking_intervals(rows.y, [margin, held_out], seed)
     groups = {
         name: group_confusions(rows.y, probability >= threshold, values, declared)
-        for name, declared, values in _groupings(declaration, rows)
+        for name, declared, values in groupings(declaration, rows)
     }
     return Evaluation(
         n=len(rows),
@@ -165,7 +165,7 @@ def evaluate(
     )
 
 
-def _groupings(declaration: Declaration, rows: Rows) -> Iterator[tuple[str, list[str], Strings]]:
+def groupings(declaration: Declaration, rows: Rows) -> Iterator[tuple[str, list[str], Strings]]:
     """Each sensitive feature, then each declared intersection, with its groups and the group of every row."""
     declared = {feature.name: feature.groups for feature in declaration.sensitive_features}
     for name, values in rows.groups.items():
@@ -220,17 +220,18 @@ def ranking_quality(positives: Floats, negatives: Floats) -> tuple[float, float]
 
 
 def ranking_intervals(y: Integers, scores: list[Floats], seed: int) -> list[tuple[Estimate, Estimate]]:
-    """(AUROC, AP) of each of the two `scores` `(n,)`, then of the first minus the second; undefined with one class.
+    """(AUROC, AP) of each of `scores` `(n,)`; of two also of the first minus the second. Undefined with one class.
 
     Stratified bootstrap: positives and negatives are resampled apart, and both scores see the same rows, so that the
     difference is a paired one.
     """
+    figures = {1: 1, 2: 3}[len(scores)]
     if y.min() == y.max():
-        return [(Estimate(value=None), Estimate(value=None))] * 3
+        return [(Estimate(value=None), Estimate(value=None))] * figures
     rng = np.random.default_rng(seed)
     ranks = [np.unique(score, return_inverse=True)[1] for score in scores]
 
-    def both(weight: Floats) -> list[tuple[float, float]]:
+    def each(weight: Floats) -> list[tuple[float, float]]:
         return [
             ranking_quality(
                 np.bincount(rank, weight * y, rank.max() + 1).astype(np.float64),
@@ -240,14 +241,16 @@ def ranking_intervals(y: Integers, scores: list[Floats], seed: int) -> list[tupl
         ]
 
     classes = [np.flatnonzero(y == label) for label in (0, 1)]
-    drawn = np.empty((REPLICATES, 2, 2))  # replicate, score, (AUROC, AP)
+    drawn = np.empty((REPLICATES, len(scores), 2))  # replicate, score, (AUROC, AP)
     for replicate in drawn:
         rows = np.concatenate([rng.choice(index, len(index)) for index in classes])
-        replicate[:] = both(np.bincount(rows, minlength=len(y)).astype(np.float64))
-    observed = np.array(both(np.ones(len(y))))
+        replicate[:] = each(np.bincount(rows, minlength=len(y)).astype(np.float64))
+    observed = np.array(each(np.ones(len(y))))
     observed = np.concatenate([observed, observed[:1] - observed[1:2]])
     drawn = np.concatenate([drawn, drawn[:, :1] - drawn[:, 1:2]], axis=1)
-    return [(_estimate(observed[i, 0], drawn[:, i, 0]), _estimate(observed[i, 1], drawn[:, i, 1])) for i in range(3)]
+    return [
+        (_estimate(observed[i, 0], drawn[:, i, 0]), _estimate(observed[i, 1], drawn[:, i, 1])) for i in range(figures)
+    ]
 
 
 def gap_estimates(declaration: Declaration, groups: dict[str, Confusion]) -> dict[str, Estimate]:

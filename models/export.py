@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,9 +20,11 @@ from onnx import ModelProto
 
 from models.card import card
 from models.evaluate import EVALUATION_FILE, Cost, Estimate, Evaluation, choose_threshold, evaluate
+from models.explainer.card import card as explainer_card
+from models.explainer.compile import compile_explainer
 from models.graph import run
 from models.reference import reference
-from models.task import Declaration, FloatMatrix, Floats, Rows, Splits
+from models.task import Declaration, FloatMatrix, Floats, Integers, Rows, Splits
 from service.errors import PackageError
 from service.manifest import (
     CARD_FILE,
@@ -31,8 +33,10 @@ from service.manifest import (
     MODEL_FILE,
     REFERENCE_FILE,
     REPLAY_FILE,
+    ExplainerInfo,
     Feature,
     Golden,
+    Label,
     Manifest,
     Provenance,
     digest_bytes,
@@ -96,15 +100,25 @@ def export(trained: Trained, repository: Path) -> Written:
     evaluation = evaluation.model_copy(update={"ablation": dict(trained.ablation)})
 
     unseen = positive_probability(model, splits.unseen)
+    explainer = compile_explainer(
+        model,
+        declaration.features,
+        population=splits.training.X,
+        held_out=splits.held_out.X,
+        seed=trained.seed,
+    )
+    about = explainer_card(explainer.info(), declaration.features)
     contents = {
         MODEL_FILE: model,
-        GOLDEN_FILE: golden(model, splits.held_out).model_dump_json().encode() + b"\n",
-        REFERENCE_FILE: _json(reference(declaration, splits, unseen)),
-        EVALUATION_FILE: _json(evaluation.model_dump(mode="json")),
+        GOLDEN_FILE: golden(model, splits.held_out.X).model_dump_json().encode() + b"\n",
+        REFERENCE_FILE: json_bytes(reference(declaration, splits, unseen)),
+        EVALUATION_FILE: json_bytes(evaluation.model_dump(mode="json")),
         REPLAY_FILE: replay_lines(declaration, splits.held_out, trained.seed),
-        CARD_FILE: card(declaration, splits, trained.cost, evaluation, trained.card_template).encode(),
+        CARD_FILE: card(declaration, splits, trained.cost, evaluation, about, trained.card_template).encode(),
+        **explainer.files(),
     }
-    return write_package(repository, manifest(trained, threshold, evaluation, contents), contents)
+    promise = manifest(trained, threshold, evaluation, explainer.info(), contents)
+    return write_package(repository, promise, contents)
 
 
 def check_agreement(model: bytes, trained: Trained, X: FloatMatrix) -> None:
@@ -130,17 +144,17 @@ def positive_probability(model: bytes, rows: Rows) -> Floats:
     return run(model, rows.X)[1][:, 1].astype(np.float64)
 
 
-def golden(model: bytes, rows: Rows) -> Golden:
+def golden(model: bytes, X: FloatMatrix) -> Golden:
     """Eight rows from the lowest to the highest margin, one of them with a missing value if any row has one."""
-    order = np.argsort(run(model, rows.X)[0][:, 0], kind="stable")
-    index = order[np.linspace(0, len(rows) - 1, GOLDEN_ROWS).round().astype(int)]
-    incomplete = np.flatnonzero(np.isnan(rows.X).any(axis=1))
-    if len(incomplete) and not np.isnan(rows.X[index]).any():
+    order = np.argsort(run(model, X)[0][:, 0], kind="stable")
+    index = order[np.linspace(0, len(X) - 1, GOLDEN_ROWS).round().astype(int)]
+    incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+    if len(incomplete) and not np.isnan(X[index]).any():
         index[GOLDEN_ROWS // 2] = incomplete[0]
-    X = rows.X[index]
-    margin, probability = run(model, X)
+    rows = X[index]
+    margin, probability = run(model, rows)
     return Golden(
-        rows=[[None if np.isnan(value) else shortest(value) for value in row] for row in X],
+        rows=[[None if np.isnan(value) else shortest(value) for value in row] for row in rows],
         margin=[[shortest(value) for value in row] for row in margin],
         probability=[[shortest(value) for value in row] for row in probability],
     )
@@ -152,21 +166,32 @@ def replay_lines(declaration: Declaration, rows: Rows, seed: int) -> bytes:
     A seeded sample with the held-out rows' own share of positives, in their order. `sensitive_features` is empty where
     the data knows no groups.
     """
+    index = sample(rows.y, len(declaration.classes), seed)
+    return replay(declaration.features, rows, index, [declaration.classes[label] for label in rows.y[index]])
+
+
+def sample(y: Integers, classes: int, seed: int) -> Integers:
+    """Some 400 positions in `y` `(n,)`, in order, with the share that each of the labels 0 to `classes` - 1 has."""
     rng = np.random.default_rng(seed)
-    share = min(1.0, REPLAY_ROWS / len(rows))
-    index = np.concatenate(
-        [rng.permutation(np.flatnonzero(rows.y == label))[: round(share * (rows.y == label).sum())] for label in (0, 1)]
-    )
+    share = min(1.0, REPLAY_ROWS / len(y))
+    drawn = [
+        rng.permutation(np.flatnonzero(y == label))[: round(share * (y == label).sum())] for label in range(classes)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def replay(features: Sequence[Feature], rows: Rows, index: Integers, labels: Sequence[Label] | None) -> bytes:
+    """The rows at `index`, one JSON object a line; `labels` are theirs, None where nobody knows them."""
     lines = []
-    for i in np.sort(index):
-        line = {
+    for position, i in enumerate(index):
+        line: dict[str, Any] = {
             "instance": {
-                feature.name: as_posted(feature, value)
-                for feature, value in zip(declaration.features, rows.X[i], strict=True)
+                feature.name: as_posted(feature, value) for feature, value in zip(features, rows.X[i], strict=True)
             },
             "sensitive_features": {name: str(values[i]) for name, values in rows.groups.items()},
-            "label": declaration.classes[rows.y[i]],
         }
+        if labels is not None:
+            line["label"] = labels[position]
         lines.append(json.dumps(line, separators=(",", ":")))
     return ("\n".join(lines) + "\n").encode()
 
@@ -185,7 +210,13 @@ def shortest(value: np.float32) -> float:
     return float(str(value))
 
 
-def manifest(trained: Trained, threshold: float, evaluation: Evaluation, contents: Mapping[str, bytes]) -> Manifest:
+def manifest(
+    trained: Trained,
+    threshold: float,
+    evaluation: Evaluation,
+    explainer: ExplainerInfo,
+    contents: Mapping[str, bytes],
+) -> Manifest:
     """The contract that goes with `contents`; the only place that carries a time."""
     declaration = trained.declaration
     return Manifest(
@@ -193,7 +224,7 @@ def manifest(trained: Trained, threshold: float, evaluation: Evaluation, content
         version=PACKAGE_VERSION,
         task="binary",
         link="logit",
-        created_at=_created_at(),
+        created_at=created_at(),
         description=declaration.description,
         classes=list(declaration.classes),
         positive_class=declaration.positive_class,
@@ -202,6 +233,7 @@ def manifest(trained: Trained, threshold: float, evaluation: Evaluation, content
         features=list(declaration.features),
         sensitive_features=list(declaration.sensitive_features),
         intersections=[list(names) for names in declaration.intersections],
+        explainer=explainer,
         digests={name: digest_bytes(content) for name, content in sorted(contents.items())},
         provenance=Provenance(
             seed=trained.seed,
@@ -226,13 +258,15 @@ def _summary(evaluation: Evaluation) -> dict[str, Any]:
     return summary
 
 
-def _created_at() -> str:
+def created_at() -> str:
+    """Now in UTC, or the time that SOURCE_DATE_EPOCH states."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
     moment = datetime.fromtimestamp(int(seconds), UTC) if seconds else datetime.now(UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _json(content: Any) -> bytes:
+def json_bytes(content: Any) -> bytes:
+    """`content` as it stands in a file of the package: indented, and without NaN."""
     return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
 
 
@@ -249,14 +283,20 @@ def write_package(repository: Path, new: Manifest, contents: Mapping[str, bytes]
     partial, previous = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "previous"))
     for leftover in (partial, previous):
         shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, content in contents.items():
-        (partial / name).write_bytes(content)
-    (partial / MANIFEST_FILE).write_text(new.to_json(), encoding="utf-8")
-    if folder.exists():
-        folder.rename(previous)
-    partial.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        for name, content in contents.items():
+            (partial / name).write_bytes(content)
+        (partial / MANIFEST_FILE).write_text(new.to_json(), encoding="utf-8")
+        if folder.exists():
+            folder.rename(previous)
+        partial.rename(folder)
+    finally:
+        # After a failure half a package must not stay behind, nor the whole one before it be lost.
+        if previous.exists() and not folder.exists():
+            previous.rename(folder)
+        for leftover in (partial, previous):
+            shutil.rmtree(leftover, ignore_errors=True)
     return Written(folder, [*changed, MANIFEST_FILE], existed=old is not None)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from models.task import FloatMatrix
 
@@ -66,26 +66,34 @@ def graph_from_trees(classifier: Any, n_features: int) -> ModelProto:
             target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
         )
     (trees,) = (node for node in converted.graph.node if node.op_type.startswith("TreeEnsemble"))
+    return _finish([sum_of_trees(trees, "X", "margin", targets=1)], [], n_features)
+
+
+def sum_of_trees(trees: NodeProto, source: str, target: str, *, targets: int) -> NodeProto:
+    """A TreeEnsembleClassifier as the TreeEnsembleRegressor `source` -> `target` `[n, targets]` of its leaves' sums.
+
+    With one target, all leaves count towards it whatever their class.
+    """
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in trees.attribute}
-    shape = {name: value for name, value in attributes.items() if name.startswith("nodes_")}
+    kept = {name: value for name, value in attributes.items() if name.startswith(("nodes_", "base_values"))}
     # Hit rates are the converter's placeholders, all 1.
-    del shape["nodes_hitrates"]
-    node = helper.make_node(
+    kept.pop("nodes_hitrates", None)
+    leaves = {
+        name.replace("class_", "target_", 1): value for name, value in attributes.items() if name.startswith("class_")
+    }
+    if targets == 1:
+        leaves["target_ids"] = [0] * len(attributes["class_ids"])
+    return helper.make_node(
         "TreeEnsembleRegressor",
-        ["X"],
-        ["margin"],
+        [source],
+        [target],
         domain="ai.onnx.ml",
-        n_targets=1,
+        n_targets=targets,
         aggregate_function="SUM",
         post_transform="NONE",
-        base_values=attributes["base_values"],
-        target_treeids=attributes["class_treeids"],
-        target_nodeids=attributes["class_nodeids"],
-        target_ids=[0] * len(attributes["class_ids"]),
-        target_weights=attributes["class_weights"],
-        **shape,
+        **kept,
+        **leaves,
     )
-    return _finish([node], [], n_features)
 
 
 def _rebuild(model: ModelProto, n_features: int) -> ModelProto:
@@ -106,7 +114,7 @@ def _rebuild(model: ModelProto, n_features: int) -> ModelProto:
     return _finish(nodes, constants, n_features)
 
 
-def _finish(nodes: list[onnx.NodeProto], constants: list[TensorProto], n_features: int) -> ModelProto:
+def _finish(nodes: list[NodeProto], constants: list[TensorProto], n_features: int) -> ModelProto:
     # Sigmoid of both signs: 1 - sigmoid(margin) would lose the smaller probability to rounding.
     link = [
         helper.make_node("Neg", ["margin"], ["negative_margin"]),

@@ -1,13 +1,16 @@
-"""Computes a package's evaluation anew: its own model.onnx on the held-out rows of the data. Needs no torch."""
+"""Computes a package's evaluation and explainer anew, from its own model.onnx and the data. Needs no torch."""
 
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from models.evaluate import Evaluation, evaluate
+from models.explainer.compile import Compiled, compile_explainer
 from models.graph import run
+from models.task import Splits
 from service.errors import PackageError
 from service.manifest import MODEL_FILE, Manifest
 
@@ -20,10 +23,7 @@ def recompute(manifest: Manifest, stored: Evaluation, contents: Mapping[str, byt
 
     Raises PackageError if the data are not those that the package was trained on.
     """
-    source = importlib.import_module(f"models.{manifest.name}.{'data' if csv is None else 'ulb'}")
-    splits = source.load_splits() if csv is None else source.load_splits(csv)
-    if splits.fingerprint() != manifest.provenance.data_fingerprint:
-        raise PackageError(f"{manifest.name}: the data at hand are not those that the package was trained on")
+    source, splits = _data(manifest, csv)
     margin, probability = (output.astype(np.float64) for output in run(contents[MODEL_FILE], splits.held_out.X))
     fresh = evaluate(
         source.DECLARATION,
@@ -36,6 +36,29 @@ def recompute(manifest: Manifest, stored: Evaluation, contents: Mapping[str, byt
     )
     was, now = (flatten(evaluation.model_dump(exclude={"ablation"})) for evaluation in (stored, fresh))
     return sorted(name for name in was.keys() | now.keys() if not close(was.get(name), now.get(name)))
+
+
+def recompile(manifest: Manifest, contents: Mapping[str, bytes], csv: Path | None) -> Compiled:
+    """The explainer of the package's model.onnx, compiled and calibrated anew on the data.
+
+    Raises PackageError if the data are not those that the package was trained on, or as `compile_explainer` does.
+    """
+    _, splits = _data(manifest, csv)
+    return compile_explainer(
+        contents[MODEL_FILE],
+        manifest.features,
+        population=splits.training.X,
+        held_out=splits.held_out.X,
+        seed=manifest.provenance.seed,
+    )
+
+
+def _data(manifest: Manifest, csv: Path | None) -> tuple[ModuleType, Splits]:
+    source = importlib.import_module(f"models.{manifest.name}.{'data' if csv is None else 'ulb'}")
+    splits: Splits = source.load_splits() if csv is None else source.load_splits(csv)
+    if splits.fingerprint() != manifest.provenance.data_fingerprint:
+        raise PackageError(f"{manifest.name}: the data at hand are not those that the package was trained on")
+    return source, splits
 
 
 def close(was: object, now: object) -> bool:

@@ -15,13 +15,14 @@ Bin i holds edges[i] <= x < edges[i+1]; underflow is below edges[0], overflow fr
 next above the largest value. `observed` is the range of the *training* rows: outside it the model extrapolates.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.task import Declaration, Floats, Integers, Rows, Splits
-from service.manifest import Feature
+from models.task import Declaration, FloatMatrix, Floats, Integers, Rows, Splits
+from service.manifest import Feature, Label
 
 REFERENCE_BINS = 10
 
@@ -29,22 +30,38 @@ REFERENCE_BINS = 10
 def reference(declaration: Declaration, splits: Splits, probability: Floats) -> dict[str, Any]:
     """The content of `reference.json`; `probability` `(n,)` is that of the positive class for `splits.unseen`."""
     rows = splits.unseen
-    score_edges = equal_count_edges(probability)
+    return frozen_counts(
+        declaration.features,
+        rows.X,
+        training=splits.training.X,
+        scores={declaration.positive_class: probability},
+        groups={name: base_rates(rows, name) for name in rows.groups},
+        data_fingerprint=splits.fingerprint(),
+    )
+
+
+def frozen_counts(
+    features: Sequence[Feature],
+    X: FloatMatrix,
+    *,
+    training: FloatMatrix,
+    scores: Mapping[Label, Floats],
+    groups: Mapping[str, Mapping[str, Mapping[str, int]]],
+    data_fingerprint: str,
+) -> dict[str, Any]:
+    """The same from its parts: rows `X` `(n, d)`, and for each class to be watched its probability `(n,)`."""
     return {
-        "n": len(rows),
-        "data_fingerprint": splits.fingerprint(),
-        "features": [
-            _feature(feature, rows.X[:, i], splits.training.X[:, i]) for i, feature in enumerate(declaration.features)
-        ],
-        "scores": [
-            {
-                "class": declaration.positive_class,
-                "edges": score_edges.tolist(),
-                "counts": _named(bin_counts(probability, score_edges)),
-            }
-        ],
-        "groups": {name: base_rates(rows, name) for name in rows.groups},
+        "n": len(X),
+        "data_fingerprint": data_fingerprint,
+        "features": [_feature(feature, X[:, i], training[:, i]) for i, feature in enumerate(features)],
+        "scores": [_score(label, probability) for label, probability in scores.items()],
+        "groups": groups,
     }
+
+
+def _score(label: Label, probability: Floats) -> dict[str, Any]:
+    edges = equal_count_edges(probability)
+    return {"class": label, "edges": edges.tolist(), "counts": _named(bin_counts(probability, edges))}
 
 
 def _feature(feature: Feature, values: NDArray[np.float32], training: NDArray[np.float32]) -> dict[str, Any]:

@@ -84,13 +84,18 @@ class Splits:
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every row, label and group, in split order: changes when any of them does."""
-        digest = hashlib.sha256()
-        for rows in (self.training, self.validation, self.held_out):
-            digest.update(np.ascontiguousarray(rows.X, "<f4").tobytes())
-            digest.update(np.ascontiguousarray(rows.y, "<i8").tobytes())
-            for name in sorted(rows.groups):
-                digest.update("\0".join([name, *rows.groups[name].tolist()]).encode())
-        return f"sha256:{digest.hexdigest()}"
+        return fingerprint(self.training, self.validation, self.held_out)
+
+
+def fingerprint(*parts: Rows) -> str:
+    """SHA-256 over the bytes of every row, label and group of `parts`, in order."""
+    digest = hashlib.sha256()
+    for rows in parts:
+        digest.update(np.ascontiguousarray(rows.X, "<f4").tobytes())
+        digest.update(np.ascontiguousarray(rows.y, "<i8").tobytes())
+        for name in sorted(rows.groups):
+            digest.update("\0".join([name, *rows.groups[name].tolist()]).encode())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def stratified_splits(rows: Rows, *, fractions: tuple[float, float, float], seed: int) -> Splits:

@@ -57,6 +57,9 @@ def check(repository: Annotated[Path, typer.Argument(help="Folder of model packa
         folders = find_packages(repository)
     except PackageError as error:
         _stop(str(error))
+    for folder in sorted(repository.glob("*/*")):
+        if folder.is_dir() and folder not in folders:
+            typer.echo(f"ignored  {folder.parent.name}/{folder.name}: not NAME/VERSION with a whole number as version")
     refused = 0
     for folder in folders:
         key = f"{folder.parent.name}/{folder.name}"

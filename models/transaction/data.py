@@ -24,12 +24,19 @@ INVESTIGATION_EUR = 10.0
 
 
 def _window_features() -> list[Feature]:
-    def count(name: str, description: str) -> Feature:
-        return Feature(name=name, kind="integer", minimum=0, maximum=1_000_000, description=description)
+    def count(name: str, description: str, reason: str) -> Feature:
+        return Feature(name=name, kind="integer", minimum=0, maximum=1_000_000, description=description, reason=reason)
 
     last = [(days, f"{days} {'day' if days == 1 else 'days'}") for days in WINDOWS_DAYS]
     return [
-        *(count(f"customer_count_{days}d", f"The customer's payments in the last {words}.") for days, words in last),
+        *(
+            count(
+                f"customer_count_{days}d",
+                f"The customer's payments in the last {words}.",
+                f"number of the customer's payments in the last {words}: {{value}}",
+            )
+            for days, words in last
+        ),
         *(
             Feature(
                 name=f"customer_mean_amount_{days}d",
@@ -39,10 +46,18 @@ def _window_features() -> list[Feature]:
                 maximum=1_000_000,
                 nullable=True,
                 description=f"Mean amount of the customer's payments in the last {words}; null where there was none.",
+                reason=f"the customer's usual amount in the last {words}: {{value}}",
             )
             for days, words in last
         ),
-        *(count(f"terminal_count_{days}d", f"Payments at the terminal in the last {words}.") for days, words in last),
+        *(
+            count(
+                f"terminal_count_{days}d",
+                f"Payments at the terminal in the last {words}.",
+                f"number of payments at the terminal in the last {words}: {{value}}",
+            )
+            for days, words in last
+        ),
         *(
             Feature(
                 name=f"terminal_fraud_share_{days}d",
@@ -52,6 +67,7 @@ def _window_features() -> list[Feature]:
                 nullable=True,
                 description=f"Share of fraud among the terminal's payments in the {words} that ended "
                 f"{REPORTING_DELAY_DAYS} days ago, when their reports were in; null where there was none.",
+                reason=f"reported fraud at the terminal over {words}, as a share of its payments: {{value}}",
             )
             for days, words in last
         ),
@@ -64,22 +80,44 @@ DECLARATION = Declaration(
     classes=("legitimate", "fraud"),
     favourable_outcome="legitimate",
     features=[
-        Feature(name="amount", kind="numeric", unit="EUR", minimum=0, maximum=1_000_000, description="To be paid."),
-        Feature(name="hour", kind="integer", minimum=0, maximum=23, description="Local hour of the payment."),
-        Feature(name="weekend", kind="binary", description="1 on Saturday and Sunday."),
+        Feature(
+            name="amount",
+            kind="numeric",
+            unit="EUR",
+            minimum=0,
+            maximum=1_000_000,
+            description="To be paid.",
+            reason="the amount: {value}",
+        ),
+        Feature(
+            name="hour",
+            kind="integer",
+            minimum=0,
+            maximum=23,
+            description="Local hour of the payment.",
+            reason="the hour of the payment: {value}",
+        ),
+        Feature(name="weekend", kind="binary", description="1 on Saturday and Sunday.", reason="weekend: {value}"),
         Feature(
             name="merchant_category",
             kind="categorical",
             categories=list(MERCHANT_CATEGORIES),
             description="What the merchant sells.",
+            reason="the merchant's trade: {value}",
         ),
         Feature(
             name="entry_mode",
             kind="categorical",
             categories=list(ENTRY_MODES),
             description="How the card was read.",
+            reason="how the card was read: {value}",
         ),
-        Feature(name="cross_border", kind="binary", description="1 if merchant and card are of different countries."),
+        Feature(
+            name="cross_border",
+            kind="binary",
+            description="1 if merchant and card are of different countries.",
+            reason="a payment across a border: {value}",
+        ),
         Feature(
             name="days_since_last_payment",
             kind="numeric",
