@@ -1,14 +1,16 @@
-"""The command line of the measurements: `http` compares serving speed with the tutorial's way."""
+"""The command line of the measurements: `http` beside the tutorial's way, `explain` beside shap."""
 
 import signal
 import sys
 
 import typer
 
+from bench.explain import explain
 from bench.http import http
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 cli.command()(http)
+cli.command()(explain)
 
 
 @cli.callback()

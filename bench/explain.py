@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.errors import BenchError, Unsuitable
+from bench.explained import served
 from bench.machine import ROOT, description
 from service.manifest import (
     BACKGROUND_FILE,
@@ -75,8 +77,10 @@ class Runs:
 def explain(
     rows: Annotated[int, typer.Option(min=1, max=1000, help="Held-out rows to explain.")] = 24,
     repository: Annotated[Path, typer.Option(help="Folder of the model packages.", file_okay=False)] = REPOSITORY,
+    seconds: Annotated[int, typer.Option(min=1, max=600, help="Length of one run of wrk.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Runs of wrk of each kind.")] = 3,
 ) -> None:
-    """Measure compiled explanations beside shap: diagnosis with KernelExplainer, transaction with TreeExplainer."""
+    """Measure compiled explanations: beside shap's KernelExplainer and TreeExplainer, and in responses over HTTP."""
     console = Console(width=TABLE_WIDTH)
     try:
         shap, limits = _library("shap"), _library("threadpoolctl")
@@ -85,6 +89,8 @@ def explain(
         with limits.threadpool_limits(1):
             console.print(_sampled(shap, _package(repository, "diagnosis", rows)))
             console.print(_trees(shap, _package(repository, "transaction", rows)))
+        with TemporaryDirectory(prefix="plumbline-bench-") as folder:
+            console.print(served(Path(folder), seconds=seconds, rounds=rounds))
     except BenchError as error:
         typer.echo(f"bench explain: {error}", err=True)
         raise typer.Exit(error.exit_code) from error

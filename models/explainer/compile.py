@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from models.explainer import reference
 from models.explainer.background import Background, herd
@@ -24,7 +24,7 @@ from models.explainer.plan import make_plan
 from models.explainer.reference import Values
 from models.explainer.sampled import add_enumeration, add_plan
 from models.explainer.served import Served, load_served, run_single_threaded
-from models.explainer.tree_graph import MAX_FILE_BYTES, add_trees, read_trees
+from models.explainer.tree_graph import MAX_FILE_BYTES, MAX_PATTERN_WORK, add_trees, read_trees
 from models.task import FloatMatrix
 from service.errors import PackageError
 from service.manifest import (
@@ -38,8 +38,8 @@ from service.manifest import (
 )
 
 BACKGROUND_ROWS = 50
-# Closed forms answer as fast over many rows as over few; a tree's deep leaves may not.
-CLOSED_FORM_ROWS = (500, 200, 100, 50)
+# Closed forms answer as fast over many rows as over few.
+CLOSED_FORM_ROWS = 500
 HALF_PAIRS_PER_FEATURE = 5
 DEFAULT_TOLERANCE = 0.05
 ROUNDING_TOLERANCE = 1e-5
@@ -142,7 +142,7 @@ def _linear(task: _Task) -> Compiled | None:
     slope = read_slope(task.served, task.rows)
     if slope is None:
         return None
-    background = task.background(CLOSED_FORM_ROWS[0])
+    background = task.background(CLOSED_FORM_ROWS)
     builder = add_linear(task.served, background.rows, slope)
     expected = reference.linear(background.rows, slope)
     return _exact(task, "linear", background, builder, 0, expected(task.rows))
@@ -152,9 +152,10 @@ def _trees(task: _Task) -> Compiled | None:
     trees = read_trees(task.served, task.rows)
     if trees is None:
         return None
-    for n_rows in CLOSED_FORM_ROWS:
+    # Deep leaves that fit no table take time per background row.
+    for n_rows, max_pattern_work in ((CLOSED_FORM_ROWS, 0), (BACKGROUND_ROWS, MAX_PATTERN_WORK)):
         background = task.background(n_rows)
-        builder = add_trees(task.served, background.rows, trees)
+        builder = add_trees(task.served, background.rows, trees, max_pattern_work=max_pattern_work)
         if builder is not None:
             expected = reference.trees(task.served, background.rows, trees)
             return _exact(task, "tree", background, builder, 0, expected(task.rows))

@@ -194,7 +194,7 @@ def _add_patterns(build: Builder, matrix: str, deep: Patterns, player: Integers)
 
 
 def _unpack(build: Builder, patterns: Booleans) -> tuple[str, str]:
-    """`patterns` `[L, Q, D]` as floats and their sums `[L, 1, Q]`: a number each in the file, unpacked when it loads."""
+    """`patterns` `[L, Q, D]` as floats and their sums `[L, 1, Q]`: one number each in the file, unpacked at load."""
     places = 1 << np.arange(patterns.shape[2])
     codes = build.constant((patterns @ places).astype(np.int32)[:, :, None])
     digits = build.op(
