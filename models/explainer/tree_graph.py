@@ -80,11 +80,12 @@ def add_trees(
     *,
     max_table_slots: int = MAX_TABLE_SLOTS,
     max_bytes: int = MAX_FILE_BYTES,
+    max_pattern_work: int = MAX_PATTERN_WORK,
 ) -> Builder | None:
     """The exact explainer of `trees` over `background`; None if it would exceed 4 MB or take too long to answer."""
     T = matrix_of(served, trees.matrix, background)
     parts = _divide(trees.leaves, T, max_table_slots, max_bytes - served.model.ByteSize() - NODE_BYTES)
-    if parts is None:
+    if parts is None or (parts[1] is not None and parts[1].patterns.size > max_pattern_work):
         return None
     build = Builder(served)
     add_fx(build, served.margin(background).mean(0))
@@ -111,7 +112,7 @@ def _divide(
         kept = 0 if deep is None else 8 * deep.share.size
         if slots + table_bytes(leaves.take(small)) + kept > budget:
             continue
-        if deep is not None and (deep.patterns.size > MAX_PATTERN_WORK or deep.patterns.shape[2] > MAX_PATTERN_SLOTS):
+        if deep is not None and deep.patterns.shape[2] > MAX_PATTERN_SLOTS:
             return None
         return (make_tables(leaves.take(small), T) if small.any() else None), deep
     return None
