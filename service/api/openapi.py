@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.api import codec
-from service.api.v1 import Schemas
+from service.api.explanations import output_names
+from service.api.v1 import PICTURES, Schemas
 from service.manifest import Manifest
 from service.runtime.repository import Model, Repository
 
@@ -38,6 +39,10 @@ def document(app: FastAPI, repository: Repository, schemas: Schemas) -> dict[str
     for name in sorted(repository.models):
         newest = repository.latest(name)
         made["paths"][f"/v1/models/{name}:predict"] = {"post": _operation(newest, schemas, components)}
+        if newest.explainer is not None:
+            made["paths"][f"/v1/models/{name}:explain"] = {
+                "post": _operation(newest, schemas, components, verb="explain")
+            }
         for version in sorted(repository.models[name]):
             model = repository.version(name, str(version))
             path = f"/v1/models/{name}/versions/{version}:predict"
@@ -46,14 +51,19 @@ def document(app: FastAPI, repository: Repository, schemas: Schemas) -> dict[str
 
 
 def _operation(
-    model: Model, schemas: Schemas, components: dict[str, Any], *, versioned: bool = False
+    model: Model, schemas: Schemas, components: dict[str, Any], *, verb: str = "predict", versioned: bool = False
 ) -> dict[str, Any]:
     manifest = model.manifest
+    answers = {"application/json": {"schema": _response(model)}}
+    if verb == "explain":
+        answers |= {media_type.decode(): {"schema": {"type": "string"}} for media_type in PICTURES.values()}
     prefix = f"{manifest.name}-{manifest.version}-"
     return {
         "tags": [manifest.name],
-        "operationId": f"predict-{manifest.name}" + (f"-{manifest.version}" if versioned else ""),
-        "summary": manifest.description + (f" (version {manifest.version})" if versioned else ""),
+        "operationId": f"{verb}-{manifest.name}" + (f"-{manifest.version}" if versioned else ""),
+        "summary": ("Explained: " if verb == "explain" else "")
+        + manifest.description
+        + (f" (version {manifest.version})" if versioned else ""),
         "requestBody": {
             "required": True,
             "content": {
@@ -66,7 +76,7 @@ def _operation(
         "responses": {
             "200": {
                 "description": "One prediction per instance, in order.",
-                "content": {"application/json": {"schema": _response(manifest)}},
+                "content": answers,
             },
             **{
                 status: {
@@ -108,7 +118,8 @@ def _own(schema: dict[str, Any], prefix: str, components: dict[str, Any]) -> dic
     return renamed(schema)  # type: ignore[no-any-return]
 
 
-def _response(manifest: Manifest) -> dict[str, Any]:
+def _response(model: Model) -> dict[str, Any]:
+    manifest = model.manifest
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     prediction: dict[str, Any] = {"id": {"type": "string"}, "label": {"enum": manifest.classes}}
     if manifest.task == "binary":
@@ -117,15 +128,67 @@ def _response(manifest: Manifest) -> dict[str, Any]:
     else:
         classes = {str(label): probability for label in manifest.classes}
         prediction["probabilities"] = {"type": "object", "properties": classes}
+    explained = {"explanations": {"type": "array", "items": _explanation(manifest)}} if model.explainer else {}
     return {
         "type": "object",
         "required": ["model_name", "model_version", "predictions"],
         "properties": {
+            **explained,
             "model_name": {"const": manifest.name},
             "model_version": {"const": manifest.version},
             "predictions": {
                 "type": "array",
                 "items": {"type": "object", "required": sorted(prediction), "properties": prediction},
+            },
+        },
+    }
+
+
+def _explanation(manifest: Manifest) -> dict[str, Any]:
+    """One entry of `explanations`; a row without values has `status` and `reason` only."""
+    outputs, features = len(output_names(manifest)), len(manifest.features)
+    number: dict[str, Any] = {"type": "number"}
+    per_output = {"type": "array", "items": number, "minItems": outputs, "maxItems": outputs}
+    per_feature = {"type": "array", "items": per_output, "minItems": features, "maxItems": features}
+    reason = {
+        "type": "object",
+        "properties": {
+            "feature": {"enum": manifest.feature_names},
+            "value": number,
+            "certified": {"type": "boolean"},
+            "text": {"type": "string"},
+        },
+    }
+    return {
+        "type": "object",
+        "required": ["status"],
+        "properties": {
+            "status": {"enum": ["exact", "estimate", "tie", "skipped", "failed"]},
+            "reason": {"enum": ["filter", "deadline", "busy", "additivity", "error"]},
+            "values": per_feature | {"description": "SHAP values of the margin, a feature a row, an output a column."},
+            "base_values": per_output | {"description": "The margin's mean over the background."},
+            "error_std": per_feature | {"description": "Standard error of each value; 0 where exact."},
+            "fx": per_output | {"description": "The explained margin: base value plus values."},
+            "data": {"type": "array", "minItems": features, "maxItems": features},
+            "feature_names": {"const": manifest.feature_names},
+            "output_names": {"const": output_names(manifest)},
+            "additivity_residual": number | {"minimum": 0},
+            "algorithm": {"type": "string"},
+            "output_space": {"const": "margin"},
+            "n_evals": {"type": "integer"},
+            "top_k": {
+                "type": "object",
+                "properties": {
+                    "k": {"type": "integer"},
+                    "features": {"type": "array", "items": {"enum": manifest.feature_names}},
+                    "certified": {"type": "boolean"},
+                },
+            },
+            "reasons": {"type": ["array", "null"], "items": reason, "maxItems": 4},
+            "plan_id": {"type": "string"},
+            "background": {
+                "type": "object",
+                "properties": {"rows": {"type": "integer"}, "id": {"type": "string"}},
             },
         },
     }
