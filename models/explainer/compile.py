@@ -21,7 +21,7 @@ from models.explainer.exact import MAX_PLAYERS, coalitions
 from models.explainer.graph import Builder
 from models.explainer.linear import add_linear, read_slope
 from models.explainer.plan import make_plan
-from models.explainer.reference import Values
+from models.explainer.reference import Reference, Values
 from models.explainer.sampled import add_enumeration, add_plan
 from models.explainer.served import Served, load_served, run_single_threaded
 from models.explainer.tree_graph import MAX_FILE_BYTES, MAX_PATTERN_WORK, add_trees, read_trees
@@ -145,7 +145,7 @@ def _linear(task: _Task) -> Compiled | None:
     background = task.background(CLOSED_FORM_ROWS)
     builder = add_linear(task.served, background.rows, slope)
     expected = reference.linear(background.rows, slope)
-    return _exact(task, "linear", background, builder, 0, expected(task.rows))
+    return _exact(task, "linear", background, builder, 0, expected)
 
 
 def _trees(task: _Task) -> Compiled | None:
@@ -158,7 +158,7 @@ def _trees(task: _Task) -> Compiled | None:
         builder = add_trees(task.served, background.rows, trees, max_pattern_work=max_pattern_work)
         if builder is not None:
             expected = reference.trees(task.served, background.rows, trees)
-            return _exact(task, "tree", background, builder, 0, expected(task.rows))
+            return _exact(task, "tree", background, builder, 0, expected)
     return None
 
 
@@ -170,11 +170,11 @@ def _enumeration(task: _Task) -> Compiled | None:
     builder = add_enumeration(task.served, background.rows, split=task.splits)
     n_evals = 2 * len(coalitions(d)) * len(background.rows)
     expected = reference.enumeration(task.served, background.rows)
-    return _exact(task, "enumeration", background, builder, n_evals, expected(task.rows))
+    return _exact(task, "enumeration", background, builder, n_evals, expected)
 
 
 def _exact(
-    task: _Task, algorithm: Algorithm, background: Background, builder: Builder, n_evals: int, expected: Values
+    task: _Task, algorithm: Algorithm, background: Background, builder: Builder, n_evals: int, expected: Reference
 ) -> Compiled:
     graph = _finish(task, algorithm, background, builder, n_evals, expected)
     error = graph.calibration["error_max"]
@@ -185,7 +185,14 @@ def _exact(
 
 def _stratified(task: _Task) -> Compiled:
     d, background = task.served.n_features, task.background(BACKGROUND_ROWS)
-    expected = reference.sampled(task.served, background.rows, HALF_PAIRS_PER_FEATURE * d, task.seed)(task.rows)
+    sampled = reference.sampled(task.served, background.rows, HALF_PAIRS_PER_FEATURE * d, task.seed)
+    # By far the longest part: after the first file has turned out to be small enough, and once for all.
+    known: list[Values] = []
+
+    def expected(X: FloatMatrix) -> Values:
+        if not known:
+            known.append(sampled(X))
+        return known[0]
 
     def graph(half_pairs: int, *, doubled: bool) -> Graph:
         plan = make_plan(d, len(background.rows), half_pairs, task.seed, doubled=doubled)
@@ -203,7 +210,7 @@ def _stratified(task: _Task) -> Compiled:
 
 
 def _finish(
-    task: _Task, algorithm: Algorithm, background: Background, builder: Builder, n_evals: int, expected: Values
+    task: _Task, algorithm: Algorithm, background: Background, builder: Builder, n_evals: int, expected: Reference
 ) -> Graph:
     """The file, named by its own content, and measured. PackageError if it is too large or not locally accurate."""
     # All that decides the numbers stands in the graph: the model, the background's part, coalitions and weights.
@@ -218,7 +225,7 @@ def _finish(
     content = builder.finish(facts).SerializeToString(deterministic=True)
     if len(content) > MAX_FILE_BYTES:
         raise PackageError(f"the explainer takes {len(content)} bytes; at most {MAX_FILE_BYTES} are allowed")
-    calibration = measure(explain_rows(run_single_threaded(content), task.rows), expected)
+    calibration = measure(explain_rows(run_single_threaded(content), task.rows), expected(task.rows))
     if not calibration["additivity_residual_max"] <= ROUNDING_TOLERANCE:
         raise PackageError(f"values miss the margin by {calibration['additivity_residual_max']:g} of it")
     return Graph(content, plan_id, n_evals, calibration)
