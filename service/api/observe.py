@@ -71,6 +71,8 @@ class Observe:
                 message = {**message, "body": b""}
             await send(message)
 
+        if self._log_requests:
+            scope["plumbline.log"] = {}
         self._in_flight += 1
         try:
             await self._app(scope, receive, watch)

@@ -149,14 +149,15 @@ class Predict:
             media_type = PICTURES[form]
         else:
             answer, media_type = orjson.dumps(content), b"application/json"
-        scope["plumbline.log"] = {
-            "model_name": manifest.name,
-            "model_version": manifest.version,
-            # A caller's own ids may name a person: only ours are logged.
-            "first_id": None if request.ids else ids[0],
-            "rows": rows,
-            "body_bytes": len(body),
-        }
+        if "plumbline.log" in scope:  # somebody will log this request
+            scope["plumbline.log"].update(
+                model_name=manifest.name,
+                model_version=manifest.version,
+                # A caller's own ids may name a person: only ours are logged.
+                first_id=None if request.ids else ids[0],
+                rows=rows,
+                body_bytes=len(body),
+            )
         await send(
             {
                 "type": "http.response.start",
