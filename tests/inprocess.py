@@ -34,9 +34,13 @@ class Client:
 
     def together(self, *bodies, model="toy"):
         """Post all bodies in the same turn of the event loop; the responses in the same order."""
+        return self.mixed(*((model, body) for body in bodies))
+
+    def mixed(self, *requests):
+        """The same for pairs of a model and a body."""
 
         async def gather():
-            return await asyncio.gather(*(self._predict(body, model) for body in bodies))
+            return await asyncio.gather(*(self._predict(body, model) for model, body in requests))
 
         return self._runner.run(gather())
 

@@ -65,10 +65,14 @@ def test_shap_reads_the_answer_as_its_own(client) -> None:
 
 
 def test_clients_at_once_get_what_they_would_get_alone(client) -> None:
-    """32 callers mixing rows and flags: every explanation equals its serial twin."""
-    rows = held_out("diagnosis")[:32]
+    """32 callers mixing models, rows and flags: every explanation equals its serial twin."""
     flags = [True, False, {"top_k": 3}, {"if": "positive"}]
-    bodies = [{"instances": [row], "explain": flags[index % 4]} for index, row in enumerate(rows)]
-    serial = [client.predict(body, model="diagnosis").json().get("explanations") for body in bodies]
-    parallel = [answer.json().get("explanations") for answer in client.together(*bodies, model="diagnosis")]
+    requests = [
+        (model, {"instances": [row], "explain": flags[index % 4]})
+        for index in range(11)
+        for model, row in ((model, held_out(model)[index]) for model in ALGORITHMS)
+    ]
+    serial = [client.predict(body, model=model).json().get("explanations") for model, body in requests]
+    parallel = [answer.json().get("explanations") for answer in client.mixed(*requests)]
     assert parallel == serial
+    assert sum(entries is not None for entries in serial) >= 24
