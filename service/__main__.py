@@ -1,6 +1,7 @@
 """The command line: `serve` answers requests, `check` validates a model repository, `replay` sends demo traffic."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -9,6 +10,7 @@ import typer
 from service.app import create_app
 from service.errors import ConfigurationError, PackageError, PlumblineError, ProviderError
 from service.logs import configure_logs
+from service.monitor.exposition import check_series
 from service.replay import Replay
 from service.runtime.repository import Runtime, find_packages, load_package
 from service.runtime.session import check_one_runtime
@@ -64,7 +66,7 @@ def check(repository: Annotated[Path, typer.Argument(help="Folder of model packa
     for folder in folders:
         key = f"{folder.parent.name}/{folder.name}"
         try:
-            model = load_package(folder, runtime)
+            model = load_package(folder, runtime, accept=partial(check_series, most=settings.max_series))
         except (PackageError, ProviderError) as error:
             refused += 1
             typer.echo(f"refused  {key}: {error}")

@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -16,8 +17,15 @@ from service.api.direct import Direct
 from service.api.explaining import Explaining
 from service.api.http_errors import HANDLERS
 from service.api.observe import Observe
+from service.api.outcomes import OUTCOMES_PATH, Outcomes, OutcomesSchema
+from service.api.recording import Recorder
+from service.api.sampling import Sampler
 from service.manifest import MODEL_FILE
+from service.middleware import FairnessMiddleware
+from service.monitor.exposition import FairnessCollector, check_series
 from service.monitor.metrics import Metrics, ModelCollector
+from service.monitor.monitor import FairnessMonitor
+from service.records.records import Records
 from service.runtime.limiter import Limiter
 from service.runtime.repository import Repository, Runtime, open_repository
 from service.runtime.session import check_one_runtime
@@ -44,6 +52,32 @@ class Service:
         self.metrics.registry.register(
             ModelCollector(loaded=self._loaded, refused=lambda: list(self.repository.failures))
         )
+        self.monitor = FairnessMonitor()
+        self.metrics.registry.register(
+            FairnessCollector(lambda: self.monitor.snapshot((model, model.manifest) for model in self.repository))
+        )
+        self.metrics.watch_monitor(lambda: self.monitor.failures, lambda: self.monitor.last_success_seconds)
+        self.records = self._make_records()
+        self.recorder = Recorder(
+            self.records,
+            self.monitor,
+            features=settings.record_features,
+            explanations=settings.record_explanations,
+        )
+        self.sampler = Sampler(settings.explain_sample_ratio, self.limiter, self.monitor, self.metrics)
+
+    def _make_records(self) -> Records | None:
+        if self.settings.audit == "off":
+            return None
+        records = Records(
+            self.settings.records_url,
+            sync=self.settings.audit_sync,
+            audit=self.settings.audit,
+            max_rows=self.settings.max_audit_rows,
+            observe=self.metrics.count_commit,
+        )
+        self.metrics.watch_records(lambda: records.writer.waiting_rows)
+        return records
 
     def open(self) -> None:
         """Load the models. Raises ConfigurationError or PackageError where starting makes no sense."""
@@ -54,11 +88,32 @@ class Service:
             max_batch_rows=self.settings.max_batch_rows,
             max_queue_rows=self.settings.max_queue_rows,
         )
-        self.repository = open_repository(self.settings.models, runtime, self.metrics.batch_observer)
+        accept = partial(check_series, most=self.settings.max_series)
+        self.repository = open_repository(self.settings.models, runtime, self.metrics.batch_observer, accept)
+        for model in self.repository:
+            self.recorder.watched(model)
+            self.metrics.expect(model.manifest.name, model.manifest.version, explains=model.explainer is not None)
+        if self.records is not None:
+            self.records.open(model.manifest for model in self.repository)
+
+    async def close(self) -> None:
+        """Finish what is under way: runs, counts, records."""
+        self.sampler.close()
+        self.limiter.close()
+        self.waterfalls.close()
+        await self.repository.close()
+        if self.records is not None:
+            await self.records.close(self.settings.shutdown_seconds)
+        self.monitor.close()
 
     def why_not_ready(self) -> list[str]:
         """Reasons not to be sent requests; empty when ready."""
-        return ["the service is shutting down"] if self.draining else self.repository.why_not_ready()
+        if self.draining:
+            return ["the service is shutting down"]
+        reasons = self.repository.why_not_ready()
+        if self.records is not None and self.records.awaited and self.records.writer.trouble is not None:
+            reasons.append(self.records.writer.trouble)
+        return reasons
 
     def _loaded(self) -> list[tuple[tuple[str, str], dict[str, str], int]]:
         return [
@@ -87,9 +142,7 @@ def create_app(settings: Settings) -> FastAPI:
         gc.freeze()
         gc.set_threshold(GARBAGE_BEFORE_COLLECTION)
         yield
-        service.limiter.close()
-        service.waterfalls.close()
-        await service.repository.close()
+        await service.close()
 
     app = FastAPIOffline(
         title="Plumbline",
@@ -108,6 +161,19 @@ def create_app(settings: Settings) -> FastAPI:
         lambda: service.repository,
         schemas,
         Explaining(service.limiter, service.metrics),
+        service.recorder,
+        service.sampler,
+        max_body_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.request_timeout_seconds,
+    )
+    outcomes_schema = OutcomesSchema(max_outcomes=settings.max_instances)
+    outcomes = Outcomes(
+        lambda: service.repository,
+        outcomes_schema,
+        service.recorder,
+        service.monitor,
+        service.metrics,
+        horizon_days=settings.outcome_horizon_days,
         max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.request_timeout_seconds,
     )
@@ -116,19 +182,22 @@ def create_app(settings: Settings) -> FastAPI:
         Route(v1.PREDICT_VERSION_PATH, predict(), methods=["POST"]),
         Route(v1.EXPLAIN_PATH, predict(waterfalls=service.waterfalls), methods=["POST"]),
         Route(v1.EXPLAIN_VERSION_PATH, predict(waterfalls=service.waterfalls), methods=["POST"]),
+        Route(OUTCOMES_PATH, outcomes, methods=["POST"]),
     ]
     app.router.routes.extend(busiest)
     app.include_router(v1.routes(lambda: service.repository))
     app.include_router(health.routes(service.why_not_ready))
 
     @app.get("/metrics", include_in_schema=False)
-    def metrics() -> Response:
-        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics() -> Response:
+        service.monitor.flush()  # on the event loop, so that a scrape sees everything that was answered before it
+        exposition = await run_in_threadpool(generate_latest, service.metrics.registry)
+        return Response(exposition, media_type=CONTENT_TYPE_LATEST)
 
     app.openapi = lambda: openapi.document(app, service.repository, schemas)  # type: ignore[method-assign]
     # Around the framework's own layers, not among them: nothing escapes `Observe`, and `Direct` skips them all.
     app.middleware_stack = Observe(
-        Direct(app.build_middleware_stack(), routes=busiest),
+        FairnessMiddleware(Direct(app.build_middleware_stack(), routes=busiest), service.monitor),
         metrics=service.metrics,
         log_requests=settings.log_requests,
         routes=app.routes,

@@ -12,6 +12,7 @@
     |  `- UnknownModel          no such model, version or verb
     `- InferenceError           the request was fine, an answer could not be given
        |- NotReady              the model is not loaded and checked
+       |- RecordsUnavailable    the audit database does not answer
        |- QueueFull             more rows are waiting than may wait
        |- DeadlineExceeded      the answer would come too late
        |- ModelFailed           the graph failed, or gave a value that is not finite
@@ -71,6 +72,10 @@ class InferenceError(PlumblineError):
 
 class NotReady(InferenceError):
     """The model is not loaded and checked."""
+
+
+class RecordsUnavailable(InferenceError):
+    """The audit database does not answer, so that nothing may be decided."""
 
 
 class QueueFull(InferenceError):

@@ -49,14 +49,24 @@ class Settings(BaseSettings):
     audit_sync: Literal["normal", "full"] = Field(
         default="normal", description="normal survives a killed process, full a power cut"
     )
+    max_audit_rows: int = Field(default=20_000, ge=1, description="rows that may wait to be recorded")
+    record_features: bool = Field(default=False, description="keep the posted features in the records")
+    record_explanations: bool = Field(default=False, description="keep the explanations in the records")
     outcome_horizon_days: int = Field(default=90, ge=1, description="how long an outcome may follow its prediction")
     retention_days: int = Field(default=180, ge=1, description="how long audit records are kept")
+    report_timeout_seconds: float = Field(default=10.0, gt=0, le=600, description="time to make a report, else 504")
+    max_series: int = Field(default=2000, ge=1, description="fairness series that one model version may export")
+    explain_sample_ratio: float = Field(
+        default=0.01, ge=0, le=1, description="share of predictions explained for the monitor alone, at lowest priority"
+    )
     suppress_small_cells: bool = Field(default=True, description="hide counts of 1 to 10 in reports")
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         if self.max_queue_rows < self.max_instances:
             raise ValueError("max_queue_rows must hold one request of max_instances")
+        if self.max_audit_rows < self.max_instances:
+            raise ValueError("max_audit_rows must hold one request of max_instances")
         return self
 
 

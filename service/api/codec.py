@@ -1,7 +1,7 @@
 """Validated rows and answers <-> NumPy arrays. Knows the column order of `X` and nothing else."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,24 +35,44 @@ def posted(features: Sequence[Feature], row: Floats) -> list[Any]:
     return [_value(feature, number) for feature, number in zip(features, numbers, strict=True)]
 
 
-def predictions(manifest: Manifest, ids: Sequence[str], probability: Floats) -> list[dict[str, Any]]:
-    """`probability` `(n, K)` -> one object per row.
+class Decisions(NamedTuple):
+    """n decisions: the index of the predicted class and the score of each.
 
-    Binary: `probability` of the positive class, label positive iff it is >= threshold. Multi-class: `probabilities` by
-    class, label the most probable.
+    The score is the probability of the positive class; without one, that of the predicted class.
     """
+
+    predicted: list[int]
+    scores: list[float]
+
+
+def decide(manifest: Manifest, probability: Floats) -> Decisions:
+    """`probability` `(n, K)` -> decisions. Binary: positive iff probability >= threshold; multi-class: the most probable."""
     if manifest.task == "multiclass":
-        names = [str(label) for label in manifest.classes]
         winners: list[int] = probability.argmax(axis=1).tolist()
-        return [
-            {"id": id_, "label": manifest.classes[winner], "probabilities": dict(zip(names, row, strict=True))}
-            for id_, winner, row in zip(ids, winners, probability.tolist(), strict=True)
-        ]
+        columns = winners if manifest.positive_class is None else [manifest.positive_index] * len(winners)
+        return Decisions(winners, [row[column] for row, column in zip(probability.tolist(), columns, strict=True)])
     index, threshold = manifest.positive_index, manifest.threshold
     assert threshold is not None
-    positive, negative = manifest.classes[index], manifest.classes[1 - index]
-    column: list[float] = probability[:, index].tolist()
+    scores: list[float] = probability[:, index].tolist()
+    return Decisions([index if score >= threshold else 1 - index for score in scores], scores)
+
+
+def prediction(manifest: Manifest, id_: str, predicted: int, score: float, probabilities: list[float]) -> dict[str, Any]:
+    """One answer. `probabilities` `(K,)` stand in that of a multi-class model, by class."""
+    if manifest.task == "multiclass":
+        names = [str(label) for label in manifest.classes]
+        by_class = dict(zip(names, probabilities, strict=True))
+        return {"id": id_, "label": manifest.classes[predicted], "probabilities": by_class}
+    label = manifest.classes[predicted]
+    return {"id": id_, "label": label, "probability": score, "threshold": manifest.threshold}
+
+
+def predictions(
+    manifest: Manifest, ids: Sequence[str], decisions: Decisions, probability: Floats
+) -> list[dict[str, Any]]:
+    """One answer per row, as `prediction` has it."""
+    rows: list[list[float]] = probability.tolist()
     return [
-        {"id": id_, "label": positive if p >= threshold else negative, "probability": p, "threshold": threshold}
-        for id_, p in zip(ids, column, strict=True)
+        prediction(manifest, id_, predicted, score, row)
+        for id_, predicted, score, row in zip(ids, decisions.predicted, decisions.scores, rows, strict=True)
     ]

@@ -80,13 +80,14 @@ class Explaining:
             info = info.model_copy(update=info.doubled.model_dump())
         self._metrics.explanation_latency.labels(*labels, info.algorithm).observe(time.perf_counter() - start)
         self._metrics.additivity_residual.labels(*labels).observe(attribution.additivity_residual)
-        if not _trustworthy(attribution, margin, model.session.device):
+        if not trustworthy(attribution, margin, model.session.device):
             log.error("explanation refused", model=model.key, residual=attribution.additivity_residual)
             return not_explained("failed", "additivity")
         return encode(model.manifest, info, X[0], attribution, output=output, options=options)
 
 
-def _trustworthy(attribution: Attribution, margin: Floats, device: str) -> bool:
+def trustworthy(attribution: Attribution, margin: Floats, device: str) -> bool:
+    """Whether `attribution` adds up, and to `margin` `(C,)`, as closely as `device` computes."""
     return attribution.agrees_with(margin, tolerance=ADDITIVITY_TOLERANCE[device.partition(":")[0]])
 
 

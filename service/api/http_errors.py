@@ -19,6 +19,7 @@ STATUS: dict[type[errors.PlumblineError], int] = {
     errors.ModelFailed: 500,
     errors.NotOffered: 501,
     errors.NotReady: 503,
+    errors.RecordsUnavailable: 503,
     errors.QueueFull: 503,
     errors.DeadlineExceeded: 504,
 }
@@ -49,7 +50,7 @@ async def plumbline_error(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.QueueFull):
         seconds = max(1, math.ceil(error.retry_after_seconds))
         return error_response(status, message, {"retry-after": str(seconds)})
-    if isinstance(error, errors.NotReady):
+    if isinstance(error, errors.NotReady | errors.RecordsUnavailable):
         return error_response(status, message, {"retry-after": "1"})
     return error_response(status, message)
 

@@ -6,6 +6,7 @@ as the work itself.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,9 +21,12 @@ from service.api.body import read_json_body
 from service.api.explaining import Explaining
 from service.api.explanations import ExplainOptions, explained_output
 from service.api.http_errors import JSONResponse
+from service.api.recording import Recorder
+from service.api.sampling import Sampler
 from service.api.schema import RequestSchema
 from service.errors import DeadlineExceeded, InvalidRequest, ModelFailed, NotOffered, QueueFull
 from service.identifiers import ulids
+from service.monitor.monitor import INFERENCE
 from service.runtime.repository import Model, Repository
 from service.waterfall import Format, Waterfalls
 
@@ -100,6 +104,8 @@ class Predict:
         repository: Callable[[], Repository],
         schemas: Schemas,
         explaining: Explaining,
+        recorder: Recorder,
+        sampler: Sampler,
         *,
         max_body_bytes: int,
         timeout_seconds: float,
@@ -109,6 +115,8 @@ class Predict:
         self._repository = repository
         self._schemas = schemas
         self._explaining = explaining
+        self._recorder = recorder
+        self._sampler = sampler
         self._waterfalls = waterfalls
         self._max_body_bytes = max_body_bytes
         self._timeout_seconds = timeout_seconds
@@ -129,11 +137,18 @@ class Predict:
         manifest = model.manifest
         rows = len(request.X)
         ids = request.ids or ulids(rows)
+        decisions = codec.decide(manifest, probability)
         content: dict[str, Any] = {
             "model_name": manifest.name,
             "model_version": manifest.version,
-            "predictions": codec.predictions(manifest, ids, probability),
+            "predictions": codec.predictions(manifest, ids, decisions, probability),
         }
+        inference = self._recorder.inference(model, request, decisions)
+        record = partial(self._recorder.submit, model, request, ids, inference, probability)
+        job = None
+        if options is None or not self._recorder.keeps_explanations:
+            job = record(None)
+            scope[INFERENCE] = inference
         if options is not None:
             content["explanations"] = await self._explaining.explain(
                 model,
@@ -143,6 +158,13 @@ class Predict:
                 labels=[prediction["label"] for prediction in content["predictions"]],
                 timeout_seconds=deadline - time.monotonic(),
             )
+            if options.when == "always":  # a selection by outcome would bend the monitor's means
+                inference.explanations = content["explanations"]
+        if INFERENCE not in scope:
+            job = record(content["explanations"])
+            scope[INFERENCE] = inference
+        await self._recorder.settle(job, model, content, deadline)
+        self._sampler.offer(model, request.X, inference)
         if self._waterfalls is not None and form is not None:
             output = explained_output(manifest, content["predictions"][0]["label"])
             answer = await self._waterfalls.draw(drawable(content["explanations"][0]), output=output, form=form)

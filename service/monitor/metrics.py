@@ -6,7 +6,7 @@ Label values come from the code and the manifests, never from a request: a calle
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 # A `_created` series for each counter would double the exposition and nobody reads them.
@@ -15,6 +15,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 RESIDUAL_BUCKETS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 MODEL_LABELS = ("model_name", "model_version")
+OUTCOME_RESULTS = ("joined", "duplicate", "conflict", "unknown", "expired", "corrected")
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -65,6 +66,56 @@ class Metrics:
             registry=registry,
             buckets=RESIDUAL_BUCKETS,
         )
+        self.explanation_samples = Counter(
+            "plumbline_explanation_samples",
+            "Predictions drawn to be explained for the monitor alone, by what came of it.",
+            (*MODEL_LABELS, "result"),
+            registry=registry,
+        )
+        self.outcomes_received = Counter(
+            "plumbline_outcomes_received",
+            "Outcomes that callers sent, by what came of them.",
+            ("model_name", "result"),
+            registry=registry,
+        )
+        self.audit_rows = Counter(
+            "plumbline_audit_rows", "Rows of attempts to write to the records.", ("result",), registry=registry
+        )
+        self.audit_latency = Histogram(
+            "plumbline_audit_commit_duration_seconds",
+            "Duration of one transaction of the records.",
+            registry=registry,
+            buckets=LATENCY_BUCKETS,
+        )
+        for result in ("committed", "failed"):
+            self.audit_rows.labels(result)
+
+    def expect(self, model_name: str, model_version: str, *, explains: bool) -> None:
+        """Have the series of a model that is served exist from the start."""
+        for result in OUTCOME_RESULTS:
+            self.outcomes_received.labels(model_name, result)
+        for result in ("explained", "dropped", "failed") if explains else ():
+            self.explanation_samples.labels(model_name, model_version, result)
+
+    def watch_records(self, waiting_rows: Callable[[], int]) -> None:
+        """Show how many rows wait to be recorded."""
+        gauge = Gauge("plumbline_audit_queue_rows", "Rows waiting to be recorded.", registry=self.registry)
+        gauge.set_function(waiting_rows)
+
+    def watch_monitor(self, failures: Callable[[], int], last_success_seconds: Callable[[], float]) -> None:
+        """Show how the fairness monitor itself does."""
+        self.registry.register(MonitorCollector(failures, last_success_seconds))
+
+    def forget_model(self, model_name: str, model_version: str) -> None:
+        """Remove the series of a version that is no longer served."""
+        own = [self.batch_rows, self.batch_latency, self.explanations, self.explanation_latency]
+        for metric in (*own, self.additivity_residual, self.explanation_samples):
+            metric.remove_by_labels({"model_name": model_name, "model_version": model_version})
+
+    def count_commit(self, rows: int, seconds: float, error: Exception | None) -> None:
+        """Count one transaction of the records."""
+        self.audit_rows.labels("committed" if error is None else "failed").inc(rows)
+        self.audit_latency.observe(seconds)
 
     def batch_observer(self, model_name: str, model_version: str) -> Callable[[int, float], None]:
         """A function of (rows, seconds) that counts runs of this model."""
@@ -76,6 +127,24 @@ class Metrics:
             latency_child.observe(seconds)
 
         return observe
+
+
+class MonitorCollector(Collector):
+    """Whether the fairness monitor counts."""
+
+    def __init__(self, failures: Callable[[], int], last_success_seconds: Callable[[], float]) -> None:
+        self._failures = failures
+        self._last_success_seconds = last_success_seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """Families for the exposition."""
+        failures = CounterMetricFamily("plumbline_monitor_failures", "Inferences that could not be counted.")
+        failures.add_metric((), self._failures())
+        success = GaugeMetricFamily(
+            "plumbline_monitor_last_success_timestamp_seconds", "When the inferences that waited were last counted."
+        )
+        success.add_metric((), self._last_success_seconds())
+        return failures, success
 
 
 class ModelCollector(Collector):

@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 LONGEST_ECHOED_NAME = 100
 
 Observe = Callable[[str, str], Callable[[int, float], None]]
+# Raises PackageError for a package that the service as it is set up must not serve.
+Accept = Callable[[Manifest], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -124,12 +126,19 @@ def find_packages(root: Path) -> list[Path]:
     return sorted(found, key=lambda folder: (folder.parent.name, int(folder.name)))
 
 
-def load_package(folder: Path, runtime: Runtime, observe: Observe = _observe_nothing) -> Model:
+def _accept_all(manifest: Manifest) -> None:
+    pass
+
+
+def load_package(
+    folder: Path, runtime: Runtime, observe: Observe = _observe_nothing, accept: Accept = _accept_all
+) -> Model:
     """Read, verify, build, warm up and check one package.
 
     Raises PackageError if anything disagrees with its manifest, ProviderError if it cannot run on the asked device.
     """
     manifest = read_manifest(folder)
+    accept(manifest)
     contents = verify_digests(folder, manifest)
     card = _text(contents, CARD_FILE)
     golden = parse_part(contents[GOLDEN_FILE], GOLDEN_FILE, Golden)
@@ -156,13 +165,15 @@ def _text(contents: dict[str, bytes], file_name: str) -> str | None:
         raise PackageError(f"{file_name} is not UTF-8") from error
 
 
-def open_repository(root: Path, runtime: Runtime, observe: Observe = _observe_nothing) -> Repository:
+def open_repository(
+    root: Path, runtime: Runtime, observe: Observe = _observe_nothing, accept: Accept = _accept_all
+) -> Repository:
     """Load every package under `root`. One that is refused is logged and kept with its reason, not served."""
     repository = Repository()
     for folder in find_packages(root):
         key = f"{folder.parent.name}/{folder.name}"
         try:
-            model = load_package(folder, runtime, observe)
+            model = load_package(folder, runtime, observe, accept)
         except (PackageError, ProviderError) as error:
             repository.failures[key] = str(error)
             log.error("model refused", model=key, reason=str(error))

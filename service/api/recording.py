@@ -1,0 +1,128 @@
+"""From answered predictions to audit records and to the monitor, and the same answer for an id that was used before.
+
+Sensitive features enter here as declared groups; features and explanations are recorded only where a setting asks.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import orjson
+
+from service.api import codec
+from service.api.codec import Decisions, Floats
+from service.api.explanations import not_explained
+from service.api.schema import PredictRequest
+from service.manifest import Manifest
+from service.monitor.counters import Counters
+from service.monitor.monitor import FairnessMonitor, Inference
+from service.records.append import Append, Recorded
+from service.records.database import package_key
+from service.records.records import Records
+from service.records.writer import Job
+from service.runtime.repository import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What recording a model's predictions takes."""
+
+    counters: Counters
+    package: str
+    class_names: list[str]
+
+
+class Recorder:
+    """Hands answers to the records, if there are any, and prepares them for the monitor."""
+
+    def __init__(
+        self, records: Records | None, monitor: FairnessMonitor, *, features: bool = False, explanations: bool = False
+    ) -> None:
+        self.records = records
+        self.keeps_explanations = explanations and records is not None
+        self._monitor = monitor
+        self._features = features
+        self._watched: WeakKeyDictionary[Model, Watched] = WeakKeyDictionary()
+
+    def watched(self, model: Model) -> Watched:
+        """What is known of `model` here."""
+        found = self._watched.get(model)
+        if found is None:
+            manifest = model.manifest
+            counters = self._monitor.watch(model, manifest)
+            found = self._watched[model] = Watched(counters, package_key(manifest), counters.class_names)
+        return found
+
+    def inference(self, model: Model, request: PredictRequest, decisions: Decisions) -> Inference:
+        """What the monitor will count, when the response has left."""
+        counters = self.watched(model).counters
+        if request.sensitive_features is None:
+            groups = [counters.groups.nobody] * len(request.X)
+        else:
+            groups = list(map(counters.groups.of, request.sensitive_features))
+        return Inference(counters, groups, decisions.predicted, decisions.scores)
+
+    def submit(
+        self,
+        model: Model,
+        request: PredictRequest,
+        ids: Sequence[str],
+        inference: Inference,
+        probability: Floats,
+        explanations: Sequence[dict[str, Any]] | None,
+    ) -> Job | None:
+        """Have the rows recorded; None where nothing is. Raises QueueFull."""
+        if self.records is None:
+            return None
+        watched, name, now = self.watched(model), model.manifest.name, time.time()
+        multiclass = model.manifest.task == "multiclass"
+        keeps_features = self._features
+        rows = [
+            (
+                name,
+                ids[row],
+                watched.package,
+                now,
+                watched.class_names[inference.predicted[row]],
+                inference.scores[row],
+                inference.groups[row].text,
+                orjson.dumps(probability[row].tolist()).decode() if multiclass else None,
+                _features(model.manifest, request.X[row]) if keeps_features else None,
+                orjson.dumps(explanations[row]).decode() if explanations else None,
+            )
+            for row in range(len(ids))
+        ]
+        inference.recording = job = self.records.submit(Append(rows, callers_ids=request.ids is not None))
+        return job
+
+    async def settle(self, job: Job | None, model: Model, content: dict[str, Any], deadline: float) -> None:
+        """Wait for the commit where the response must, and answer as before where an id was used before.
+
+        Raises RecordsUnavailable, DeadlineExceeded, or InvalidRequest if an id was used for another instance.
+        """
+        if job is None or self.records is None or not self.records.awaited:
+            return
+        repeated: dict[int, Recorded] = await job.answer(deadline)
+        for row, recorded in repeated.items():
+            self._restore(row, recorded, model, content)
+
+    def _restore(self, row: int, recorded: Recorded, model: Model, content: dict[str, Any]) -> None:
+        now = content["predictions"][row]
+        manifest = model.manifest
+        same = recorded.package == self.watched(model).package
+        if not same:
+            manifest = Manifest.model_validate_json(recorded.manifest)
+        predicted = [str(label) for label in manifest.classes].index(recorded.predicted)
+        probabilities = orjson.loads(recorded.probabilities) if recorded.probabilities is not None else []
+        before = codec.prediction(manifest, now["id"], predicted, recorded.score, probabilities)
+        if not same:
+            before["model_version"] = manifest.version
+            if "explanations" in content:
+                content["explanations"][row] = not_explained("skipped", "retry")
+        content["predictions"][row] = before
+
+
+def _features(manifest: Manifest, row: Floats) -> str:
+    return orjson.dumps(dict(zip(manifest.feature_names, codec.posted(manifest.features, row), strict=True))).decode()

@@ -1,0 +1,179 @@
+"""The fairness monitor: takes finished inferences, counts them later and in bulk, and never fails a request.
+
+Knows models by their manifest only. A prediction that is being recorded counts once its record is committed; one that
+was recorded before, a retry, does not count again.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import structlog
+
+from service.manifest import Manifest
+from service.monitor.counters import Counters, Explained, JoinedOutcome, explained_class
+from service.monitor.groups import JointGroup
+
+log = structlog.get_logger(__name__)
+
+# Counting costs some 50 us and then very little per row: it waits for company, but not longer than this.
+FLUSH_SECONDS = 0.25
+FLUSH_ROWS = 2048
+# Where an endpoint leaves its inference in the request's ASGI scope.
+INFERENCE = "plumbline.inference"
+
+
+class Recording(Protocol):
+    """What becomes of the records of an inference."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the records are committed or given up."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether they were given up."""
+
+    @property
+    def repeated(self) -> Sequence[int]:
+        """Rows whose id was recorded before."""
+
+
+@dataclass(slots=True)
+class Inference:
+    """n answered rows: the groups, the index of the predicted class and the score of each.
+
+    `explanations` are the entries of the response, where they may be counted: those of a filtered request are a
+    selection by outcome and would bend the means.
+    """
+
+    counters: Counters
+    groups: Sequence[JointGroup]
+    predicted: Sequence[int]
+    scores: Sequence[float]
+    explanations: Sequence[dict[str, Any]] = ()
+    recording: Recording | None = None
+
+
+@dataclass(eq=False)
+class FairnessMonitor:
+    """Counters of every model, and the inferences that wait to be counted. `take` belongs to the event loop."""
+
+    failures: int = 0
+    last_success_seconds: float = field(default_factory=time.time)
+    _counters: WeakKeyDictionary[Any, Counters] = field(default_factory=WeakKeyDictionary)
+    _waiting: list[Inference] = field(default_factory=list)
+    _waiting_rows: int = 0
+    _timer: asyncio.TimerHandle | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def watch(self, model: Any, manifest: Manifest) -> Counters:
+        """The counters of `model`, which live as long as it does."""
+        counters = self._counters.get(model)
+        if counters is None:
+            counters = self._counters[model] = Counters(manifest)
+        return counters
+
+    def take(self, inference: Inference) -> None:
+        """Count `inference` soon."""
+        self._waiting.append(inference)
+        self._waiting_rows += len(inference.groups)
+        if self._waiting_rows >= FLUSH_ROWS:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Count what waits, except what is still being recorded. Failures are counted and logged, never raised."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
+        failed = 0
+        ready: dict[Counters, list[Inference]] = {}
+        for inference in waiting:
+            if inference.recording is not None and not inference.recording.settled:
+                self._waiting.append(inference)
+            elif inference.recording is None or not inference.recording.failed:
+                ready.setdefault(inference.counters, []).append(inference)
+        for counters, inferences in ready.items():
+            try:
+                with self._lock:
+                    _count(counters, inferences)
+            except Exception as error:  # noqa: BLE001 - the monitor must never fail a prediction
+                failed += len(inferences)
+                log.error("inferences not counted", error=type(error).__name__)
+        self.failures += failed
+        if not failed:
+            self.last_success_seconds = time.time()
+        if self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+
+    def take_outcomes(self, counters: Counters, joined: Sequence[JoinedOutcome]) -> None:
+        """Count outcomes that the records accepted."""
+        with self._lock:
+            counters.add_outcomes(joined)
+
+    def take_explained(self, counters: Counters, explained: Sequence[Explained]) -> None:
+        """Count rows that were explained for the monitor alone."""
+        with self._lock:
+            counters.add_explained(explained)
+
+    def snapshot(self, models: Iterable[tuple[Any, Manifest]]) -> list[Counters]:
+        """Copies of the counters of these models, all of one moment."""
+        watched = [self.watch(model, manifest) for model, manifest in models]
+        with self._lock:
+            return [counters.copy() for counters in watched]
+
+    def close(self) -> None:
+        """Count what waits and stop."""
+        self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def explained_rows(
+    manifest: Manifest, groups: Sequence[JointGroup], explanations: Sequence[dict[str, Any]]
+) -> list[Explained]:
+    """The rows with values among the entries of a response."""
+    column = explained_class(manifest)
+    if column is None:
+        return []
+    return [
+        Explained(group, [value[column] for value in entry["values"]], entry["fx"][column])
+        for group, entry in zip(groups, explanations, strict=True)
+        if "values" in entry
+    ]
+
+
+def _count(counters: Counters, inferences: Sequence[Inference]) -> None:
+    groups: list[JointGroup] = []
+    predicted: list[int] = []
+    scores: list[float] = []
+    explained: list[Explained] = []
+    for inference in inferences:
+        if inference.recording is not None and inference.recording.repeated:
+            inference = _without(inference, set(inference.recording.repeated))
+        groups += inference.groups
+        predicted += inference.predicted
+        scores += inference.scores
+        if inference.explanations:
+            explained += explained_rows(counters.manifest, inference.groups, inference.explanations)
+    counters.add_predictions(groups, np.array(predicted, np.int64), np.array(scores, np.float64))
+    counters.add_explained(explained)
+
+
+def _without(inference: Inference, rows: set[int]) -> Inference:
+    kept = [row for row in range(len(inference.groups)) if row not in rows]
+    return Inference(
+        inference.counters,
+        [inference.groups[row] for row in kept],
+        [inference.predicted[row] for row in kept],
+        [inference.scores[row] for row in kept],
+        [inference.explanations[row] for row in kept] if inference.explanations else (),
+    )

@@ -1,0 +1,107 @@
+"""Recording predictions: many rows in one statement, and the earlier record where an id was used before."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Insert, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from service.errors import InvalidRequest
+from service.records.tables import packages, predictions
+
+COLUMNS = (
+    "model_name",
+    "id",
+    "package",
+    "predicted_at",
+    "predicted",
+    "score",
+    "groups",
+    "probabilities",
+    "features",
+    "explanation",
+)
+Row = tuple[Any, ...]  # in the order of COLUMNS
+_ID = COLUMNS.index("id")
+# By how much a batch or a device may move the score of one instance.
+RETRY_TOLERANCE = 1e-3
+
+
+class Recorded(NamedTuple):
+    """What was answered when this id was first used, and the manifest (JSON) of the package that decided."""
+
+    package: str
+    predicted: str
+    score: float
+    probabilities: str | None
+    manifest: str
+
+
+class Append:
+    """Work: record the rows of one request.
+
+    Its result is `{row: Recorded}` of those whose id was recorded before, or InvalidRequest, and then nothing of it is
+    recorded, if an id belongs to another instance.
+    """
+
+    __slots__ = ("callers_ids", "data")
+
+    def __init__(self, data: Sequence[Row], *, callers_ids: bool) -> None:
+        """`callers_ids`: ids of ours are never used twice."""
+        self.data = data
+        self.callers_ids = callers_ids
+
+    @property
+    def rows(self) -> int:
+        """Rows to record."""
+        return len(self.data)
+
+
+class Appender:
+    """The statements of one database."""
+
+    def __init__(self, dialect_name: str) -> None:
+        self._insert = _insert(dialect_name)
+        # A dialect whose parameters are in order, so that rows go to the driver as they are.
+        dialect = postgresql.dialect(paramstyle="format") if dialect_name == "postgresql" else sqlite.dialect()  # type: ignore[no-untyped-call]
+        self._text = str(self._insert.compile(dialect=dialect, column_keys=COLUMNS))
+
+    def all_new(self, connection: Connection, appends: Sequence[Append]) -> bool:
+        """Record everything at once; False if an id was used before, and then the caller rolls back."""
+        rows = [row for append in appends for row in append.data]
+        return not rows or connection.exec_driver_sql(self._text, rows).rowcount == len(rows)
+
+    def append(self, connection: Connection, append: Append) -> dict[int, Recorded] | InvalidRequest:
+        """Record what is new of one request, and look up the rest."""
+        statement = self._insert.values([dict(zip(COLUMNS, row, strict=True)) for row in append.data])
+        new = set(connection.execute(statement.returning(predictions.c.id)).scalars())
+        if len(new) == len(append.data) or not append.callers_ids:
+            return {}
+        old = {row[_ID]: number for number, row in enumerate(append.data) if row[_ID] not in new}
+        table = predictions.c
+        of_model = table.model_name == append.data[0][0]
+        found = connection.execute(
+            select(table.id, table.package, table.predicted, table.score, table.probabilities, packages.c.manifest)
+            .join(packages, packages.c.package == table.package)
+            .where(of_model, table.id.in_(list(old)))
+        )
+        recorded = {old[id_]: Recorded(*rest) for id_, *rest in found}
+        for row, before in recorded.items():
+            if not _may_be_the_same(append.data[row], before):
+                # Nothing of a request that is refused stays.
+                connection.execute(delete(predictions).where(of_model, table.id.in_(new)))
+                return InvalidRequest(f"ids[{row}]", "this id was used for another instance; only a retry may repeat one")
+        return recorded
+
+
+def _may_be_the_same(row: Row, before: Recorded) -> bool:
+    """Whether the instance is the one recorded before, as far as can be told: the same package answers the same."""
+    _, _, package, _, predicted, score, *_ = row
+    return package != before.package or (predicted == before.predicted and abs(score - before.score) <= RETRY_TOLERANCE)
+
+
+def _insert(dialect_name: str) -> Insert:
+    if dialect_name == "postgresql":
+        return postgresql.insert(predictions).on_conflict_do_nothing()
+    return sqlite.insert(predictions).on_conflict_do_nothing()

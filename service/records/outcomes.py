@@ -1,0 +1,120 @@
+"""How predictions turned out: joining outcomes to their records, each exactly once, from any replica."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import select, update
+from sqlalchemy.engine import Connection
+
+from service.records.tables import predictions
+
+RESULTS = ("joined", "duplicate", "conflict", "unknown", "expired", "corrected")
+
+
+class Outcome(NamedTuple):
+    """The label of one prediction, as text; `correction` lets it replace another one."""
+
+    id: str
+    label: str
+    correction: bool = False
+
+
+class Joined(NamedTuple):
+    """An outcome that was accepted, with what was recorded of its prediction. `before` is the label it replaced."""
+
+    package: str
+    predicted: str
+    score: float
+    groups: str
+    predicted_at: float
+    actual: str
+    before: str | None
+
+
+class JoinResult(NamedTuple):
+    """How many outcomes met which fate, by RESULTS, and those that count."""
+
+    counts: dict[str, int]
+    joined: list[Joined]
+
+
+class Join:
+    """Work: join outcomes of one model. Outcomes of predictions older than `not_before` are expired."""
+
+    def __init__(self, model_name: str, outcomes: Sequence[Outcome], *, now: float, not_before: float) -> None:
+        self.model_name = model_name
+        self.outcomes = outcomes
+        self.now = now
+        self.not_before = not_before
+
+    @property
+    def rows(self) -> int:
+        """Outcomes to join."""
+        return len(self.outcomes)
+
+    def run(self, connection: Connection) -> JoinResult:
+        """Join them all; an id that stands in the request several times is met in that order."""
+        result = JoinResult(dict.fromkeys(RESULTS, 0), [])
+        left: Sequence[Outcome] = self.outcomes
+        while left:
+            first: dict[str, Outcome] = {}
+            later = [outcome for outcome in left if first.setdefault(outcome.id, outcome) is not outcome]
+            self._join_distinct(connection, first, result)
+            left = later
+        return result
+
+    def _join_distinct(self, connection: Connection, outcomes: dict[str, Outcome], result: JoinResult) -> None:
+        table = predictions.c
+        ids = (table.model_name == self.model_name) & table.id.in_(list(outcomes))
+        # In the order of ids, so that replicas that are told the same at once wait for each other, not in a circle.
+        locked = connection.execute(
+            select(table.id, table.package, table.predicted, table.score, table.groups, table.predicted_at, table.actual)
+            .where(ids)
+            .order_by(table.id)
+            .with_for_update()
+        )
+        before = {row.id: row for row in locked}
+        accepted = self._label(connection, outcomes) | self._correct(connection, before, outcomes)
+        for id_, outcome in outcomes.items():
+            row = before.get(id_)
+            if row is None:
+                result.counts["unknown"] += 1
+                continue
+            if id_ in accepted:
+                result.counts["joined" if row.actual is None else "corrected"] += 1
+                result.joined.append(
+                    Joined(row.package, row.predicted, row.score, row.groups, row.predicted_at, outcome.label, row.actual)
+                )
+            elif row.actual == outcome.label:
+                result.counts["duplicate"] += 1
+            elif row.predicted_at < self.not_before:
+                result.counts["expired"] += 1
+            else:
+                result.counts["conflict"] += 1
+
+    def _label(self, connection: Connection, outcomes: dict[str, Outcome]) -> set[str]:
+        """Ids that had no label and have one now: one statement a label tests and sets."""
+        accepted: set[str] = set()
+        for label in sorted({outcome.label for outcome in outcomes.values()}):
+            ids = [id_ for id_, outcome in outcomes.items() if outcome.label == label]
+            accepted |= self._set(connection, label, ids, corrections=False)
+        return accepted
+
+    def _correct(self, connection: Connection, before: dict[str, object], outcomes: dict[str, Outcome]) -> set[str]:
+        accepted: set[str] = set()
+        corrections = [o for id_, o in outcomes.items() if o.correction and getattr(before.get(id_), "actual", None)]
+        for label in sorted({outcome.label for outcome in corrections}):
+            ids = [outcome.id for outcome in corrections if outcome.label == label]
+            accepted |= self._set(connection, label, ids, corrections=True)
+        return accepted
+
+    def _set(self, connection: Connection, label: str, ids: list[str], *, corrections: bool) -> set[str]:
+        table = predictions.c
+        open_ = table.actual != label if corrections else table.actual.is_(None)
+        statement = (
+            update(predictions)
+            .where(table.model_name == self.model_name, table.id.in_(ids), open_, table.predicted_at >= self.not_before)
+            .values(actual=label, outcome_at=self.now)
+            .returning(table.id)
+        )
+        return set(connection.execute(statement).scalars())

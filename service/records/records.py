@@ -1,0 +1,121 @@
+"""The audit log as the service uses it: record predictions, join outcomes, add up attributions, forget."""
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from service.errors import ConfigurationError, RecordsUnavailable
+from service.manifest import Manifest
+from service.records import database
+from service.records.append import Append, Appender
+from service.records.writer import Job, Work, Writer
+
+# Two replicas that want the same rows in another order: PostgreSQL ends one of them, which tries again.
+TRANSIENT = {"40001", "40P01"}
+TRIES = 3
+
+
+class Records:
+    """One database, written by one thread. `writer` takes work from the event loop; `engine` is for readers."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        sync: database.Sync,
+        audit: Literal["before_response", "after_response"],
+        max_rows: int,
+        observe: Callable[[int, float, Exception | None], None] = lambda rows, seconds, error: None,
+    ) -> None:
+        """Raises ConfigurationError if `url` is not one of a database that is supported."""
+        self.engine: Engine = database.make_engine(database.parse_url(url), sync=sync)
+        self.replica = uuid.uuid4().hex
+        self.awaited = audit == "before_response"
+        self.writer = Writer(self._run, keeps=not self.awaited, max_rows=max_rows, observe=observe)
+        self._appender = Appender(self.engine.dialect.name)
+        self._manifests: list[Manifest] = []
+        self._prepared = False
+        self._connection: Connection | None = None
+
+    def open(self, manifests: Iterable[Manifest]) -> None:
+        """Make or check the tables. Raises ConfigurationError for tables of another release.
+
+        A database that does not answer is no reason not to start: it is tried again, and the service is not ready.
+        """
+        self._manifests = list(manifests)
+        try:
+            self._prepare()
+        except RecordsUnavailable as error:
+            self.writer.note_trouble(str(error))
+
+    def submit(self, work: Work) -> Job:
+        """Have `work` committed soon; see `Writer.submit`."""
+        return self.writer.submit(work)
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Commit what waits, for so long at most."""
+        await self.writer.close(timeout_seconds)
+        self._disconnect()
+        self.engine.dispose()
+
+    def _prepare(self) -> None:
+        if not self._prepared:
+            database.prepare(self.engine, self._manifests)
+            self._prepared = True
+
+    def _run(self, works: list[Work]) -> list[Any]:
+        """In the writer's thread: all of it in one transaction, or each alone if one of them cannot be done."""
+        try:
+            return self._persistently(works)
+        except ConfigurationError as error:  # it came back with tables of another release
+            raise RecordsUnavailable(str(error)) from error
+        except (DataError, IntegrityError):
+            if len(works) == 1:
+                return [RecordsUnavailable("records: the database refuses the row")]
+            return [self._run([work])[0] for work in works]
+        except DBAPIError as error:
+            raise database.unavailable(error) from error
+
+    def _persistently(self, works: list[Work]) -> list[Any]:
+        """Try again where that makes sense: a deadlock, a connection that was closed while it idled."""
+        for tries_left in range(TRIES - 1, -1, -1):
+            try:
+                self._prepare()
+                return self._together(works)
+            except DBAPIError as error:
+                lost = error.connection_invalidated
+                self._disconnect()
+                if tries_left == 0 or not (lost or getattr(error.orig, "sqlstate", None) in TRANSIENT):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _together(self, works: list[Work]) -> list[Any]:
+        if self._connection is None:
+            self._connection = database.writing(self.engine).connect()
+        connection = self._connection
+        appends = [work for work in works if isinstance(work, Append)]
+        with contextlib.suppress(_UsedBefore), connection.begin():
+            if not self._appender.all_new(connection, appends):
+                raise _UsedBefore
+            return self._each(connection, works, dict.fromkeys(appends, {}))
+        with connection.begin():
+            return self._each(connection, works, {work: self._appender.append(connection, work) for work in appends})
+
+    @staticmethod
+    def _each(connection: Connection, works: Sequence[Any], appended: dict[Append, Any]) -> list[Any]:
+        return [appended[work] if isinstance(work, Append) else work.run(connection) for work in works]
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(DBAPIError):
+                self._connection.close()
+            self._connection = None
+
+
+class _UsedBefore(Exception):
+    """An id is in the records already; the transaction is rolled back and done row by row."""

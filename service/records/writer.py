@@ -1,0 +1,219 @@
+"""One thread that writes, and commits together what arrives meanwhile: a commit costs as much for a hundred rows as for one.
+
+Knows jobs, a function that runs them in one transaction, and when to give up; knows neither tables nor requests.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import structlog
+
+from service.errors import DeadlineExceeded, PlumblineError, QueueFull, RecordsUnavailable
+
+log = structlog.get_logger(__name__)
+
+MOST_ROWS_TOGETHER = 4096
+FIRST_RETRY_SECONDS = 0.05
+LAST_RETRY_SECONDS = 1.0
+
+
+class Work(Protocol):
+    """What a job does, in the thread."""
+
+    @property
+    def rows(self) -> int:
+        """How much of the bound it takes up."""
+
+
+class Nothing:
+    """Work that only finds out whether work can be done."""
+
+    rows = 0
+
+    def run(self, connection: object) -> None:
+        """Nothing."""
+
+
+class Job:
+    """Work that was submitted, and what became of it. `answer` waits; the other attributes tell without waiting."""
+
+    __slots__ = ("_waiter", "error", "result", "settled", "then", "work")
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.settled = False
+        self.error: Exception | None = None
+        self.result: Any = None
+        # Told of the result, once, whether or not anybody waits for it.
+        self.then: Callable[[Any], None] | None = None
+        self._waiter: asyncio.Future[Any] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was given up."""
+        return self.error is not None
+
+    @property
+    def repeated(self) -> Sequence[int]:
+        """Rows that were recorded before (of work that records)."""
+        return tuple(self.result) if self.result else ()
+
+    async def answer(self, deadline: float) -> Any:
+        """The result. Raises what the work raised, or DeadlineExceeded at `deadline` (monotonic seconds).
+
+        The work goes on whoever stops waiting for it.
+        """
+        if not self.settled:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            late = loop.call_later(max(0.0, deadline - time.monotonic()), self._wake)
+            try:
+                await self._waiter
+            finally:
+                late.cancel()
+                self._waiter = None
+        if not self.settled:
+            raise DeadlineExceeded("the deadline passed before the record was committed")
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def settle(self, result: Any) -> None:
+        """Note the result, or the error, and wake who waits."""
+        self.settled = True
+        if isinstance(result, Exception):
+            self.error = result
+        else:
+            self.result = result
+            if self.then is not None:
+                self.then(result)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Writer:
+    """Queue, thread and retries. Use it from one event loop; `close` it at the end.
+
+    `keeps` work when the database does not answer (`after_response`: nothing that was accepted is lost), else fails it
+    at once, so that callers hear of it.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Work]], list[Any]],
+        *,
+        keeps: bool,
+        max_rows: int,
+        observe: Callable[[int, float, Exception | None], None] = lambda rows, seconds, error: None,
+    ) -> None:
+        """`run` gives a result or an exception for each work, or raises RecordsUnavailable for all of them."""
+        self._run = run
+        self._keeps = keeps
+        self._observe = observe
+        self.max_rows = max_rows
+        self.waiting_rows = 0
+        self.trouble: str | None = None
+        self._queue: deque[Job] = deque()
+        self._busy = False
+        self._scheduled = False
+        self._retry_seconds = FIRST_RETRY_SECONDS
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="plumbline-records")
+
+    def submit(self, work: Work) -> Job:
+        """Have `work` done soon. Raises QueueFull at once when too many rows wait."""
+        if self.waiting_rows + work.rows > self.max_rows:
+            raise QueueFull("too many rows wait to be recorded", retry_after_seconds=LAST_RETRY_SECONDS)
+        job = Job(work)
+        self._queue.append(job)
+        self.waiting_rows += work.rows
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._idle.clear()
+            asyncio.get_running_loop().call_soon(self._start)
+        return job
+
+    def note_trouble(self, trouble: str) -> None:
+        """Say from the start that the database does not answer, and look whether it does."""
+        self._report(trouble)
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Do what waits, for so long at most; then stop."""
+        self._closing = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
+        except TimeoutError:
+            log.error("records lost at shutdown", rows=self.waiting_rows)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        self._scheduled = False
+        batch: list[Job] = []
+        rows = 0
+        while self._queue and (not batch or rows + self._queue[0].work.rows <= MOST_ROWS_TOGETHER):
+            batch.append(self._queue.popleft())
+            rows += batch[-1].work.rows
+        self._attempt(batch)
+
+    def _attempt(self, batch: list[Job]) -> None:
+        self._busy = True
+        start = time.perf_counter()
+        running = asyncio.get_running_loop().run_in_executor(self._executor, self._run, [job.work for job in batch])
+        running.add_done_callback(lambda done: self._finish(batch, done, time.perf_counter() - start))
+
+    def _finish(self, batch: list[Job], done: "asyncio.Future[list[Any]]", seconds: float) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        rows = sum(job.work.rows for job in batch)
+        self._observe(rows, seconds, error if isinstance(error, Exception) else None)
+        if isinstance(error, RecordsUnavailable):
+            self._report(str(error))
+            if self._keeps:
+                delay, self._retry_seconds = self._retry_seconds, min(2 * self._retry_seconds, LAST_RETRY_SECONDS)
+                asyncio.get_running_loop().call_later(delay, self._attempt, batch)
+                return
+        elif error is None:
+            self._report(None)
+        results = done.result() if error is None else [_mine(error)] * len(batch)
+        self.waiting_rows -= rows
+        for job, result in zip(batch, results, strict=True):
+            job.settle(result)
+        if self._queue:
+            self._start()
+        else:
+            self._busy = False
+            self._idle.set()
+
+    def _report(self, trouble: str | None) -> None:
+        if trouble is not None and self.trouble is None:
+            log.error("records unavailable", reason=trouble)
+            if not self._keeps:
+                asyncio.get_running_loop().call_later(LAST_RETRY_SECONDS, self._probe)
+        elif trouble is None and self.trouble is not None:
+            log.info("records available again")
+            self._retry_seconds = FIRST_RETRY_SECONDS
+        self.trouble = trouble
+
+    def _probe(self) -> None:
+        """Find out whether the database is back: a service that is not ready is not asked by anybody."""
+        if self.trouble is None or self._closing:
+            return
+        if not self._busy and not self._scheduled:
+            self.submit(Nothing())
+        asyncio.get_running_loop().call_later(LAST_RETRY_SECONDS, self._probe)
+
+
+def _mine(error: BaseException) -> Exception:
+    if isinstance(error, PlumblineError):
+        return error
+    return RecordsUnavailable(f"records: nothing was written ({type(error).__name__})")
