@@ -6,11 +6,11 @@ compute here, so that a disparity means the same in both. Groups are compared wi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
+
+from service.monitor.intervals import CONFIDENCE, wilson_interval
 
 # Below this denominator a rate says too little about a group to enter an `eligible` gap, or to be judged.
 ELIGIBLE_DENOMINATOR = 30
-CONFIDENCE = 0.95
 
 # What is tolerated between a group and the reference group. A `breach` is a one-sided interval that lies beyond, held at
 # once for all groups of a sensitive feature. Defaults of this project, not anybody's law.
@@ -72,21 +72,6 @@ class Cells:
             "positive_predictive_value": Rate(self.true_positive, predicted_positives),
             "base_rate": Rate(positives, self.n),
         }
-
-
-def wilson_interval(numerator: int, denominator: int, *, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """(p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n): Wilson (1927) score interval of a share, or None for n = 0."""
-    n = denominator
-    if n == 0:
-        return None
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    p = numerator / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half_width = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
-    # At 0 of n and n of n the bound is exactly 0 or 1; rounding would leave it a hair off.
-    low = 0.0 if numerator == 0 else centre - half_width
-    high = 1.0 if numerator == n else centre + half_width
-    return low, high
 
 
 def difference(rates: Mapping[str, Rate], *, least_denominator: int = 1, comparisons: int = 1) -> Gap | None:

@@ -61,6 +61,14 @@ def _prepare_sqlite(connection: sqlite3.Connection, sync: Sync) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def impatient(connection: Connection) -> Connection:
+    """A connection to SQLite that fails where it would wait for another writer, and leaves checkpoints to others."""
+    for pragma in ("busy_timeout=0", "wal_autocheckpoint=0"):
+        connection.exec_driver_sql(f"PRAGMA {pragma}")
+    connection.rollback()
+    return connection
+
+
 def _begin_sqlite(connection: Connection) -> None:
     # Taking the write lock first: a transaction that reads and then writes would fail where it should wait.
     immediate = connection.get_execution_options().get("plumbline_writes", False)

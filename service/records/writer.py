@@ -1,6 +1,8 @@
-"""One thread that writes, and commits together what arrives meanwhile: a commit costs as much for a hundred rows as for one.
+"""Group commit: what arrives together is committed together, as a commit costs as much for a hundred rows as for one.
 
-Knows jobs, a function that runs them in one transaction, and when to give up; knows neither tables nor requests.
+A commit that needs no waiting, that of an embedded database, happens on the event loop itself, where a thread would
+cost more than it saves; all others in one thread, and what arrives meanwhile forms the next group. Knows jobs and
+functions that run them in one transaction; knows neither tables nor requests.
 """
 
 import asyncio
@@ -17,6 +19,8 @@ from service.errors import DeadlineExceeded, PlumblineError, QueueFull, RecordsU
 log = structlog.get_logger(__name__)
 
 MOST_ROWS_TOGETHER = 4096
+# Then one in the thread, where SQLite also moves what was written from its log to the database, which takes long.
+MOST_COMMITS_AT_ONCE = 200
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 1.0
 
@@ -111,10 +115,16 @@ class Writer:
         *,
         keeps: bool,
         max_rows: int,
+        at_once: Callable[[list[Work]], list[Any] | None] = lambda works: None,
         observe: Callable[[int, float, Exception | None], None] = lambda rows, seconds, error: None,
     ) -> None:
-        """`run` gives a result or an exception for each work, or raises RecordsUnavailable for all of them."""
+        """`run` gives a result or an exception for each work, or raises RecordsUnavailable for all of them.
+
+        `at_once` is tried first, on the event loop: it never waits, and gives None where `run` is to do it.
+        """
         self._run = run
+        self._at_once = at_once
+        self._commits_at_once = 0
         self._keeps = keeps
         self._observe = observe
         self.max_rows = max_rows
@@ -162,7 +172,15 @@ class Writer:
         while self._queue and (not batch or rows + self._queue[0].work.rows <= MOST_ROWS_TOGETHER):
             batch.append(self._queue.popleft())
             rows += batch[-1].work.rows
-        self._attempt(batch)
+        start = time.perf_counter()
+        results = self._at_once([job.work for job in batch]) if self._commits_at_once < MOST_COMMITS_AT_ONCE else None
+        if results is None:
+            self._commits_at_once = 0
+            self._attempt(batch)
+            return
+        self._commits_at_once += 1
+        self._observe(rows, time.perf_counter() - start, None)
+        self._settle(batch, rows, results)
 
     def _attempt(self, batch: list[Job]) -> None:
         self._busy = True
@@ -184,14 +202,16 @@ class Writer:
                 return
         elif error is None:
             self._report(None)
-        results = done.result() if error is None else [_mine(error)] * len(batch)
+        self._settle(batch, rows, done.result() if error is None else [_mine(error)] * len(batch))
+
+    def _settle(self, batch: list[Job], rows: int, results: list[Any]) -> None:
         self.waiting_rows -= rows
+        self._busy = False
         for job, result in zip(batch, results, strict=True):
             job.settle(result)
         if self._queue:
             self._start()
         else:
-            self._busy = False
             self._idle.set()
 
     def _report(self, trouble: str | None) -> None:
