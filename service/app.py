@@ -15,12 +15,13 @@ from starlette.routing import Route
 from service.api import health, openapi, v1
 from service.api.direct import Direct
 from service.api.explaining import Explaining
+from service.api.fairness import FAIRNESS_PATH, FairnessReports
 from service.api.http_errors import HANDLERS
 from service.api.observe import Observe
 from service.api.outcomes import OUTCOMES_PATH, Outcomes, OutcomesSchema
 from service.api.recording import Recorder
 from service.api.sampling import Sampler
-from service.manifest import MODEL_FILE
+from service.manifest import MODEL_FILE, Manifest
 from service.middleware import FairnessMiddleware
 from service.monitor.exposition import FairnessCollector, check_series
 from service.monitor.metrics import Metrics, ModelCollector
@@ -31,6 +32,7 @@ from service.runtime.repository import Repository, Runtime, open_repository
 from service.runtime.session import check_one_runtime
 from service.runtime.threads import available_cpus
 from service.settings import Settings
+from service.upkeep import Upkeep
 from service.waterfall import Waterfalls
 
 # A request makes no reference cycles; looking for some after every 700 objects, Python's default, costs 2 %.
@@ -64,6 +66,17 @@ class Service:
             features=settings.record_features,
             explanations=settings.record_explanations,
         )
+        self.upkeep = None
+        if self.records is not None:
+            self.upkeep = Upkeep(self.records, self.recorder, self.monitor, retention_days=settings.retention_days)
+        self.reports = FairnessReports(
+            self.records,
+            self._manifest,
+            self._save_attributions,
+            suppress=settings.suppress_small_cells,
+            retention_days=settings.retention_days,
+            timeout_seconds=settings.report_timeout_seconds,
+        )
         self.sampler = Sampler(settings.explain_sample_ratio, self.limiter, self.monitor, self.metrics)
 
     def _make_records(self) -> Records | None:
@@ -96,12 +109,20 @@ class Service:
         if self.records is not None:
             self.records.open(model.manifest for model in self.repository)
 
+    def start(self) -> None:
+        """Begin what goes on beside the requests."""
+        if self.upkeep is not None:
+            self.upkeep.start(self.repository)
+
     async def close(self) -> None:
         """Finish what is under way: runs, counts, records."""
         self.sampler.close()
         self.limiter.close()
         self.waterfalls.close()
+        self.reports.close()
         await self.repository.close()
+        if self.upkeep is not None:
+            await self.upkeep.close(self.repository)
         if self.records is not None:
             await self.records.close(self.settings.shutdown_seconds)
         self.monitor.close()
@@ -114,6 +135,15 @@ class Service:
         if self.records is not None and self.records.awaited and self.records.writer.trouble is not None:
             reasons.append(self.records.writer.trouble)
         return reasons
+
+    def _manifest(self, name: str, version: str | None) -> Manifest:
+        model = self.repository.latest(name) if version is None else self.repository.version(name, version)
+        return model.manifest
+
+    async def _save_attributions(self) -> None:
+        """A report shall see what was explained just now; where that cannot be saved, it says so itself."""
+        if self.upkeep is not None and self.records is not None and self.records.writer.trouble is None:
+            await self.upkeep.save_attributions(self.repository)
 
     def _loaded(self) -> list[tuple[tuple[str, str], dict[str, str], int]]:
         return [
@@ -137,6 +167,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.open()
+        service.start()
         # What is alive now lives until the end; leaving it to the collector stops every request for 50 ms now and then.
         gc.collect()
         gc.freeze()
@@ -186,6 +217,7 @@ def create_app(settings: Settings) -> FastAPI:
     ]
     app.router.routes.extend(busiest)
     app.include_router(v1.routes(lambda: service.repository))
+    app.router.routes.append(Route(FAIRNESS_PATH, service.reports.__call__, methods=["GET"]))
     app.include_router(health.routes(service.why_not_ready))
 
     @app.get("/metrics", include_in_schema=False)

@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import tempfile
 from contextlib import contextmanager
 
 import httpx
@@ -52,9 +53,10 @@ class Client:
 
 @contextmanager
 def serving(models, **settings):
-    """A Client of `create_app` on the repository `models`, from start-up to shutdown."""
-    app = create_app(read_settings(models=models, **settings))
-    with asyncio.Runner() as runner:
+    """A Client of `create_app` on the repository `models`, from start-up to shutdown, with records of its own."""
+    with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        settings = {"records_url": f"sqlite:///{folder}/records.db"} | settings
+        app = create_app(read_settings(models=models, **settings))
         lifespan = app.router.lifespan_context(app)
         http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://plumbline")
         runner.run(lifespan.__aenter__())

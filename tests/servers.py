@@ -63,7 +63,8 @@ def eventually(claim, *, seconds=20):
 def running(log_file, models, **settings):
     """A Server on `models` at a free port, started and, whatever happens, gone at the end."""
     command = [sys.executable, "-m", "service", "serve", "--models", str(models), "--port", "0"]
-    environ = environment(**{"device": "cpu", "log_format": "json"} | settings)
+    records = f"sqlite:///{log_file.with_suffix('.db')}"
+    environ = environment(**{"device": "cpu", "log_format": "json", "records_url": records} | settings)
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, cwd=CHECKOUT, env=environ, stdout=log, stderr=subprocess.STDOUT)
     try:

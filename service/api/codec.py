@@ -46,7 +46,10 @@ class Decisions(NamedTuple):
 
 
 def decide(manifest: Manifest, probability: Floats) -> Decisions:
-    """`probability` `(n, K)` -> decisions. Binary: positive iff probability >= threshold; multi-class: the most probable."""
+    """`probability` `(n, K)` -> decisions.
+
+    Binary: positive iff probability >= threshold. Multi-class: the most probable.
+    """
     if manifest.task == "multiclass":
         winners: list[int] = probability.argmax(axis=1).tolist()
         columns = winners if manifest.positive_class is None else [manifest.positive_index] * len(winners)
@@ -57,7 +60,9 @@ def decide(manifest: Manifest, probability: Floats) -> Decisions:
     return Decisions([index if score >= threshold else 1 - index for score in scores], scores)
 
 
-def prediction(manifest: Manifest, id_: str, predicted: int, score: float, probabilities: list[float]) -> dict[str, Any]:
+def prediction(
+    manifest: Manifest, id_: str, predicted: int, score: float, probabilities: list[float]
+) -> dict[str, Any]:
     """One answer. `probabilities` `(K,)` stand in that of a multi-class model, by class."""
     if manifest.task == "multiclass":
         names = [str(label) for label in manifest.classes]

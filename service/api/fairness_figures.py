@@ -9,7 +9,8 @@ from service.api import fairness_words as words
 from service.api.fairness_cells import RATES, comparison, mean_score, state
 from service.api.fairness_cells import rate as rate_cell
 from service.api.fairness_plots import Plot, Row, difference_axis, rate_axis, ratio_axis
-from service.monitor.fairness import CONFIDENCE, LEAST_IMPACT_RATIO
+from service.monitor.fairness import LEAST_IMPACT_RATIO
+from service.monitor.intervals import CONFIDENCE
 
 MOST_FEATURES_DRAWN = 10
 RELIABILITY_PIXELS = 120

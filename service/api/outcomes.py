@@ -7,12 +7,11 @@ from typing import Annotated, Any, NotRequired
 import orjson
 from pydantic import FailFast, Field, Strict, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
-from typing_extensions import TypedDict
 
 from service.api.body import read_json_body
 from service.api.http_errors import JSONResponse
 from service.api.recording import Recorder
-from service.api.schema import MAX_ID_LENGTH
+from service.api.schema import MAX_ID_LENGTH, request_object
 from service.errors import InvalidRequest, NotOffered, RequestError, TooManyInstances
 from service.manifest import Label, Manifest
 from service.monitor.counters import Counters, JoinedOutcome
@@ -26,23 +25,21 @@ NO_RECORDS = "records: this service keeps none (PLUMBLINE_AUDIT=off)"
 SECONDS_PER_DAY = 86_400
 
 
-class OutcomeItem(TypedDict):
-    """One outcome as it is posted."""
-
-    id: Annotated[str, Strict(), Field(min_length=1, max_length=MAX_ID_LENGTH)]
-    label: Label
-    correction: NotRequired[Annotated[bool, Strict()]]
+FIELDS: dict[str, Any] = {
+    "id": Annotated[str, Strict(), Field(min_length=1, max_length=MAX_ID_LENGTH)],
+    "label": Label,
+    "correction": NotRequired[Annotated[bool, Strict()]],
+}
 
 
 class OutcomesSchema:
     """Validates `{"outcomes": [...]}`; its messages repeat nothing that was sent."""
 
     def __init__(self, *, max_outcomes: int) -> None:
-        items = Annotated[list[OutcomeItem], Field(min_length=1, max_length=max_outcomes), FailFast()]
-        # Made at run time because of the limit.
-        self.type: Any = TypedDict("OutcomesRequest", {"outcomes": items})  # type: ignore[misc]
+        item = request_object("Outcome", FIELDS)
+        items: Any = Annotated[list[item], Field(min_length=1, max_length=max_outcomes), FailFast()]  # type: ignore[valid-type]
         self._max_outcomes = max_outcomes
-        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(self.type)
+        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(request_object("OutcomesRequest", {"outcomes": items}))
 
     def parse(self, body: bytes, classes: dict[str, list[Label]]) -> list[Outcome]:
         """The outcomes. `classes` are those that a label may name, by their text. Raises RequestError."""
@@ -54,7 +51,7 @@ class OutcomesSchema:
             raise InvalidRequest("body", "unknown field; known is outcomes")
         outcomes = []
         for number, item in enumerate(request["outcomes"]):
-            if not item.keys() <= OutcomeItem.__annotations__.keys():
+            if not item.keys() <= FIELDS.keys():
                 raise InvalidRequest(f"outcomes[{number}]", "unknown field; known are id, label, correction")
             label = item["label"]
             if not any(type(label) is type(known) and label == known for known in classes.get(str(label), ())):
@@ -80,7 +77,9 @@ class OutcomesSchema:
             case ("outcomes",):
                 return InvalidRequest("outcomes", f"a list of 1 to {self._max_outcomes} objects is expected")
             case ("outcomes", int(number), "id", *_):
-                return InvalidRequest(f"outcomes[{number}].id", f"a string of 1 to {MAX_ID_LENGTH} characters is expected")
+                return InvalidRequest(
+                    f"outcomes[{number}].id", f"a string of 1 to {MAX_ID_LENGTH} characters is expected"
+                )
             case ("outcomes", int(number), "correction", *_):
                 return InvalidRequest(f"outcomes[{number}].correction", "true or false is expected")
             case ("outcomes", int(number), "label", *_):

@@ -1,11 +1,13 @@
 """The counts of one model version: how many, by combination of groups, were predicted what, and turned out how.
 
 Kept per combination of groups (`JointGroup`), so that a row is added once however many sensitive features there are;
-`exposition` adds them up for each feature. Additive, and never falling: float sums are of numbers that are not negative.
+`exposition` adds them up for each feature. Additive, and never falling: float sums are of numbers from 0 up.
 """
 
 import copy
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from service.manifest import Manifest
 from service.monitor.groups import JointGroup, JointGroups
 
 SCORE_BINS = 10
+SECONDS_PER_DAY = 86_400
 # Seconds from a prediction to its outcome; an hour, a day, a week, a month, a quarter are among them.
 DELAY_BUCKETS = (60, 600, 3600, 6 * 3600, 86400, 3 * 86400, 7 * 86400, 14 * 86400, 30 * 86400, 60 * 86400, 90 * 86400)
 
@@ -59,6 +62,16 @@ def score_bin(score: Floats) -> Counts:
     return np.minimum((score * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
 
 
+@dataclass(slots=True)
+class AttributionTotal:
+    """SHAP values `(d,)` and margins of one day and combination of groups; `saved` of the rows are in the records."""
+
+    sums: Floats
+    rows: int = 0
+    margin_sum: float = 0.0
+    saved: int = 0
+
+
 class Counters:
     """J combinations seen so far, K classes, d features. Not thread-safe: `FairnessMonitor` holds the lock."""
 
@@ -80,6 +93,8 @@ class Counters:
         self.margin_sum: Floats = np.zeros((0, 2))
         self.delay_counts: Counts = np.zeros(len(DELAY_BUCKETS) + 1, np.int64)
         self.delay_sum = 0.0
+        # (first second of the day, JointGroup.text) -> what the records are told; past days go when they are saved.
+        self.daily: dict[tuple[int, str], AttributionTotal] = {}
         self._make_room()
 
     def add_predictions(self, groups: Sequence[JointGroup], predicted: Counts, scores: Floats) -> None:
@@ -113,8 +128,13 @@ class Counters:
     def add_explained(self, explained: Sequence[Explained]) -> None:
         """Add the SHAP values of rows that were explained."""
         self._make_room()
+        day = int(time.time() // SECONDS_PER_DAY * SECONDS_PER_DAY)
         for row in explained:
             values = np.array(row.values)
+            total = self.daily.setdefault((day, row.group.text), AttributionTotal(np.zeros(len(values))))
+            total.sums += values
+            total.margin_sum += row.margin
+            total.rows += 1
             self.attribution_rows[row.group.number] += 1
             self.attribution_sum[row.group.number] += np.stack([np.maximum(values, 0), np.maximum(-values, 0)], axis=1)
             self.margin_sum[row.group.number] += (max(row.margin, 0.0), max(-row.margin, 0.0))
@@ -127,7 +147,7 @@ class Counters:
         return made
 
     def by_group(self, table: NDArray[np.generic], set_index: int) -> NDArray[np.generic]:
-        """`table` `(J, ...)` -> `(G, ...)`: added up for each group of the sensitive feature `groups.sets[set_index]`."""
+        """`table` `(J, ...)` -> `(G, ...)`: added up for each group of `groups.sets[set_index]`."""
         made = np.zeros((len(self.groups.sets[set_index].groups), *table.shape[1:]), table.dtype)
         codes = [group.codes[set_index] for group in self.groups.all[: len(table)]]
         np.add.at(made, codes, table)

@@ -1,11 +1,11 @@
 """The counts of all models as Prometheus series, computed at scrape time: a model that is gone has none.
 
-Every label set of a model exists, at 0, from its first scrape on: a series that is first seen at 5 has an increase of 0.
-Label values come from the manifest alone. What is exported is additive over replicas; ratios are made by the rules.
+Every label set of a model exists, at 0, from its first scrape on: a series first seen at 5 has an increase of 0. Label
+values come from the manifest alone. What is exported is additive over replicas; ratios are made by the rules.
 A person stands in one group of *each* sensitive feature: sums over `sensitive_feature` count people several times.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -44,8 +44,8 @@ def check_series(manifest: Manifest, *, most: int) -> None:
     found = series_count(manifest)
     if found > most:
         raise PackageError(
-            f"its groups make {found} series, PLUMBLINE_MAX_SERIES allows {most}: declare fewer groups or intersections, "
-            "or raise the setting"
+            f"its groups make {found} series, PLUMBLINE_MAX_SERIES allows {most}: declare fewer groups or "
+            "intersections, or raise the setting"
         )
 
 
@@ -136,7 +136,7 @@ class _Families:
         classes = counters.class_names
         self.reference.add_metric((*feature, made.reference_group), 1)
         self.z.add_metric(feature, made.simultaneous_z)
-        tables = [
+        tables: list[tuple[CounterMetricFamily, np.ndarray, tuple[Sequence[str], ...]]] = [
             (self.predictions, counters.predictions, (classes,)),
             (self.score_sum, counters.score_sum, (classes,)),
             (self.outcomes, counters.outcomes, (classes, classes)),
@@ -157,11 +157,12 @@ class _Families:
                 self.corrections.add_metric(labels_, int(number))
         if counters.manifest.explainer is not None and not made.is_intersection:
             names = counters.manifest.feature_names
-            for family, table, labels in (
+            tables = [
                 (self.attribution_rows, counters.attribution_rows, ()),
                 (self.attribution_sum, counters.attribution_sum, (names, SIGNS)),
                 (self.margin_sum, counters.margin_sum, (SIGNS,)),
-            ):
+            ]
+            for family, table, labels in tables:
                 declared = counters.by_group(table, index)[: len(made.declared)]
                 _add_table(family, declared, feature, (made.declared, *labels))
         by_group = counters.by_group(counters.predictions, index).sum(axis=1)
@@ -171,7 +172,7 @@ class _Families:
 
 
 def _add_table(
-    family: CounterMetricFamily, table: np.ndarray, before: tuple[str, ...], labels: tuple[Iterable[str], ...]
+    family: CounterMetricFamily, table: np.ndarray, before: tuple[str, ...], labels: tuple[Sequence[str], ...]
 ) -> None:
     """A series for each cell of `table`; `labels` name the places along each of its axes."""
     names = [list(axis) for axis in labels]

@@ -12,8 +12,8 @@ from service.monitor.intervals import CONFIDENCE, wilson_interval
 # Below this denominator a rate says too little about a group to enter an `eligible` gap, or to be judged.
 ELIGIBLE_DENOMINATOR = 30
 
-# What is tolerated between a group and the reference group. A `breach` is a one-sided interval that lies beyond, held at
-# once for all groups of a sensitive feature. Defaults of this project, not anybody's law.
+# What is tolerated between a group and the reference group. A `breach` is a one-sided interval beyond it, for all
+# groups of a sensitive feature at once. Defaults of this project, not anybody's law.
 LEAST_IMPACT_RATIO = 0.8  # selection rate, group / reference
 MOST_ADVERSE_RATIO = 2.0  # share not selected, group / reference; the one that speaks where nearly all are selected
 MOST_DIFFERENCE = 0.1  # |TPR|, |FPR|, |PPV| or |label coverage|, group - reference

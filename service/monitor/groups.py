@@ -1,8 +1,8 @@
 """Which group a row belongs to: what callers send about people -> declared codes, and nothing else.
 
-A *sensitive feature* is a declared one (`sex`) or a declared intersection (`sex x age_band`). Its groups are the declared
-ones (of an intersection: their combinations) and the reserved `unknown`, `declined` and `other`. A combination in which
-a part is reserved counts as that reserved group. No value of a caller lives on: undeclared ones become `other` here.
+A *sensitive feature* is a declared one (`sex`) or a declared intersection (`sex x age_band`). Its groups are the
+declared ones (of an intersection: their combinations) and the reserved `unknown`, `declined` and `other`. A combination
+in which a part is reserved counts as that reserved group. Undeclared values become `other` here, and live no longer.
 """
 
 import itertools
@@ -67,8 +67,8 @@ def group_sets(manifest: Manifest) -> list[GroupSet]:
 class JointGroup:
     """One combination of groups over all sensitive features: a row's place in every table.
 
-    `number` counts combinations in the order in which they were first seen; `codes` holds the index of the group in each
-    `GroupSet`; `text` is a JSON object, sensitive feature -> group, as it stands in the records.
+    `number` counts combinations in the order in which they were first seen; `codes` holds the index of the group in
+    each `GroupSet`; `text` is a JSON object, sensitive feature -> group, as it stands in the records.
     """
 
     number: int

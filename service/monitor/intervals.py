@@ -1,7 +1,7 @@
 """Intervals of shares, of their differences and of their ratios, from counts. Closed forms; undefined is None.
 
-Wilson (1927) for one share, Newcombe (1998, hybrid score) for a difference, Katz (1978, log) for a ratio: they hold where
-counts are small and never leave the possible range, as the textbook interval does.
+Wilson (1927) for one share, Newcombe (1998, hybrid score) for a difference, Katz (1978, log) for a ratio: they hold
+where counts are small and never leave the possible range, as the textbook interval does.
 """
 
 import math
@@ -49,8 +49,8 @@ def newcombe_interval(one: tuple[int, int], other: tuple[int, int], *, z: float)
 def katz_interval(one: tuple[int, int], other: tuple[int, int], *, z: float) -> Interval | None:
     """Of p1 / p2: exp(ln(p1/p2) ± z √(1/k1 - 1/n1 + 1/k2 - 1/n2)).
 
-    Where one of the numerators is 0 half a case is added to all four counts (Walter 1975), so that nobody selected out of
-    thousands is not taken for nothing known.
+    Where one of the numerators is 0 half a case is added to all four counts (Walter 1975), so that nobody selected out
+    of thousands is not taken for nothing known.
     """
     if one[1] == 0 or other[1] == 0:
         return None

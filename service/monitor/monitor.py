@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 
 from service.manifest import Manifest
-from service.monitor.counters import Counters, Explained, JoinedOutcome, explained_class
+from service.monitor.counters import AttributionTotal, Counters, Explained, JoinedOutcome, explained_class
 from service.monitor.groups import JointGroup
 
 log = structlog.get_logger(__name__)
@@ -123,6 +123,25 @@ class FairnessMonitor:
         """Count rows that were explained for the monitor alone."""
         with self._lock:
             counters.add_explained(explained)
+
+    def changed_attributions(self, counters: Counters) -> dict[tuple[int, str], AttributionTotal]:
+        """Copies of the sums that have grown since they were saved."""
+        with self._lock:
+            return {
+                key: replace(total, sums=total.sums.copy())
+                for key, total in counters.daily.items()
+                if total.rows != total.saved
+            }
+
+    def attributions_saved(self, counters: Counters, rows: dict[tuple[int, str], int]) -> None:
+        """Note how many rows of each sum are in the records, and let go of past days."""
+        with self._lock:
+            for key, number in rows.items():
+                counters.daily[key].saved = number
+            newest = max(day for day, _ in counters.daily)
+            for key, total in list(counters.daily.items()):
+                if key[0] < newest and total.saved == total.rows:
+                    del counters.daily[key]
 
     def snapshot(self, models: Iterable[tuple[Any, Manifest]]) -> list[Counters]:
         """Copies of the counters of these models, all of one moment."""

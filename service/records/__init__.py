@@ -1,1 +1,4 @@
-"""The audit log: one row per prediction, joined by its outcome, in SQLite or PostgreSQL. Knows no HTTP and no metrics."""
+"""The audit log: one row per prediction, joined by its outcome, in SQLite or PostgreSQL.
+
+Knows no HTTP and no metrics.
+"""

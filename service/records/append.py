@@ -91,14 +91,18 @@ class Appender:
             if not _may_be_the_same(append.data[row], before):
                 # Nothing of a request that is refused stays.
                 connection.execute(delete(predictions).where(of_model, table.id.in_(new)))
-                return InvalidRequest(f"ids[{row}]", "this id was used for another instance; only a retry may repeat one")
+                return InvalidRequest(
+                    f"ids[{row}]", "this id was used for another instance; only a retry may repeat one"
+                )
         return recorded
 
 
 def _may_be_the_same(row: Row, before: Recorded) -> bool:
     """Whether the instance is the one recorded before, as far as can be told: the same package answers the same."""
     _, _, package, _, predicted, score, *_ = row
-    return package != before.package or (predicted == before.predicted and abs(score - before.score) <= RETRY_TOLERANCE)
+    if package != before.package:
+        return True
+    return bool(predicted == before.predicted and abs(score - before.score) <= RETRY_TOLERANCE)
 
 
 def _insert(dialect_name: str) -> Insert:

@@ -95,7 +95,7 @@ def prepare(engine: Engine, manifests: Iterable[Manifest]) -> None:
             found = connection.execute(select(func.max(schema.c.version))).scalar()
             if found != SCHEMA_VERSION:
                 raise ConfigurationError(
-                    f"records: the database has schema version {found}, this release reads and writes {SCHEMA_VERSION}: "
+                    f"records: the database has schema version {found}, this release knows {SCHEMA_VERSION}: "
                     "run the release that made it, or name a new database in PLUMBLINE_RECORDS_URL"
                 )
             known = set(connection.execute(select(packages.c.package)).scalars())

@@ -1,7 +1,7 @@
 """How predictions turned out: joining outcomes to their records, each exactly once, from any replica."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
@@ -29,6 +29,9 @@ class Joined(NamedTuple):
     predicted_at: float
     actual: str
     before: str | None
+
+
+_RECORDED = ("package", "predicted", "score", "groups", "predicted_at")
 
 
 class JoinResult(NamedTuple):
@@ -68,12 +71,12 @@ class Join:
         ids = (table.model_name == self.model_name) & table.id.in_(list(outcomes))
         # In the order of ids, so that replicas that are told the same at once wait for each other, not in a circle.
         locked = connection.execute(
-            select(table.id, table.package, table.predicted, table.score, table.groups, table.predicted_at, table.actual)
+            select(table.id, *(table[name] for name in _RECORDED), table.actual)
             .where(ids)
             .order_by(table.id)
             .with_for_update()
         )
-        before = {row.id: row for row in locked}
+        before: dict[str, Any] = {row.id: row for row in locked}
         accepted = self._label(connection, outcomes) | self._correct(connection, before, outcomes)
         for id_, outcome in outcomes.items():
             row = before.get(id_)
@@ -82,9 +85,8 @@ class Join:
                 continue
             if id_ in accepted:
                 result.counts["joined" if row.actual is None else "corrected"] += 1
-                result.joined.append(
-                    Joined(row.package, row.predicted, row.score, row.groups, row.predicted_at, outcome.label, row.actual)
-                )
+                recorded = {name: getattr(row, name) for name in _RECORDED}
+                result.joined.append(Joined(**recorded, actual=outcome.label, before=row.actual))
             elif row.actual == outcome.label:
                 result.counts["duplicate"] += 1
             elif row.predicted_at < self.not_before:
@@ -100,9 +102,9 @@ class Join:
             accepted |= self._set(connection, label, ids, corrections=False)
         return accepted
 
-    def _correct(self, connection: Connection, before: dict[str, object], outcomes: dict[str, Outcome]) -> set[str]:
+    def _correct(self, connection: Connection, before: dict[str, Any], outcomes: dict[str, Outcome]) -> set[str]:
         accepted: set[str] = set()
-        corrections = [o for id_, o in outcomes.items() if o.correction and getattr(before.get(id_), "actual", None)]
+        corrections = [o for id_, o in outcomes.items() if o.correction and id_ in before and before[id_].actual]
         for label in sorted({outcome.label for outcome in corrections}):
             ids = [outcome.id for outcome in corrections if outcome.label == label]
             accepted |= self._set(connection, label, ids, corrections=True)

@@ -128,7 +128,7 @@ class Records:
         with contextlib.suppress(_UsedBefore), connection.begin():
             if not self._appender.all_new(connection, appends):
                 raise _UsedBefore
-            return self._each(connection, works, dict.fromkeys(appends, {}))
+            return self._each(connection, works, {work: {} for work in appends})
         with connection.begin():
             return self._each(connection, works, {work: self._appender.append(connection, work) for work in appends})
 

@@ -1,0 +1,87 @@
+"""What the service does now and then: save the sums of attributions, forget records past their retention."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+import structlog
+
+from service.api.recording import Recorder
+from service.errors import PlumblineError
+from service.monitor.monitor import FairnessMonitor
+from service.records.attributions import DailyAttribution, SaveAttributions
+from service.records.forget import PRUNED_TOGETHER, Prune
+from service.records.records import Records
+from service.runtime.repository import Repository
+
+log = structlog.get_logger(__name__)
+
+SAVE_SECONDS = 10.0
+PRUNE_SECONDS = 3600.0
+SECONDS_PER_DAY = 86_400
+# From submitting to committing, which nobody waits for.
+PATIENCE_SECONDS = 60.0
+
+
+class Upkeep:
+    """A task beside the requests; `start` it on the event loop, `close` it before the records."""
+
+    def __init__(self, records: Records, recorder: Recorder, monitor: FairnessMonitor, *, retention_days: int) -> None:
+        self._records = records
+        self._recorder = recorder
+        self._monitor = monitor
+        self._retention_seconds = retention_days * SECONDS_PER_DAY
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, repository: Repository) -> None:
+        """Begin; the first time soon after."""
+        self._task = asyncio.get_running_loop().create_task(self._work(repository))
+
+    async def close(self, repository: Repository) -> None:
+        """Save a last time."""
+        if self._task is not None:
+            self._task.cancel()
+        await self._attempt(self.save_attributions(repository))
+
+    async def save_attributions(self, repository: Repository) -> None:
+        """Write the sums that have changed. Raises what the records raise."""
+        self._monitor.flush()
+        for model in repository:
+            watched = self._recorder.watched(model)
+            changed = self._monitor.changed_attributions(watched.counters)
+            if not changed:
+                continue
+            rows = [
+                DailyAttribution(watched.package, day, groups, total.rows, total.margin_sum, total.sums.tolist())
+                for (day, groups), total in changed.items()
+            ]
+            job = self._records.submit(SaveAttributions(self._records.replica, rows))
+            await job.answer(time.monotonic() + PATIENCE_SECONDS)
+            self._monitor.attributions_saved(watched.counters, {key: total.rows for key, total in changed.items()})
+
+    async def prune(self) -> None:
+        """Delete what is past its retention, a part at a time."""
+        deleted, last = 0, PRUNED_TOGETHER
+        while last == PRUNED_TOGETHER:
+            job = self._records.submit(Prune(time.time() - self._retention_seconds))
+            last = await job.answer(time.monotonic() + PATIENCE_SECONDS)
+            deleted += last
+        if deleted:
+            log.info("records forgotten after their retention", rows=deleted)
+
+    async def _work(self, repository: Repository) -> None:
+        next_prune = time.monotonic()
+        while True:
+            if time.monotonic() >= next_prune:
+                next_prune += PRUNE_SECONDS
+                await self._attempt(self.prune())
+            await asyncio.sleep(SAVE_SECONDS)
+            await self._attempt(self.save_attributions(repository))
+
+    @staticmethod
+    async def _attempt(work: Awaitable[None]) -> None:
+        """The next time will do where the database does not answer; that is logged already."""
+        try:
+            await work
+        except PlumblineError:
+            return
