@@ -1,6 +1,6 @@
 # Two commands for a newcomer: `make serve` and `make test`. PYTHON=python3.12 chooses the interpreter of .venv.
 
-.PHONY: serve venv test check train bench lock format clean
+.PHONY: serve venv test check train rules bench lock format clean
 
 serve:  ## start the service on the committed models
 	@scripts/venv serve
@@ -29,6 +29,10 @@ train: venv  ## rebuild the committed model packages
 	.venv/bin/python -m models train diagnosis
 	.venv/bin/python -m models train progression
 	.venv/bin/python -m models train transaction
+
+rules: venv  ## render the committed Prometheus rules
+	.venv/bin/python -m k8s.monitoring.render_rules --window 1d --interval 1m > k8s/monitoring/rules/fairness-1d.yaml
+	.venv/bin/python -m k8s.monitoring.render_rules --window 7d --interval 3m --no-silence > k8s/monitoring/rules/fairness-7d.yaml
 
 bench: venv  ## requests per second beside the tutorial's way; needs wrk
 	.venv/bin/python -m bench http

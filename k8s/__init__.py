@@ -1,0 +1,1 @@
+"""What deploys and watches the service on Kubernetes."""
