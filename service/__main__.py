@@ -1,4 +1,6 @@
-"""The command line: `serve` answers requests, `check` validates a model repository, `replay` sends demo traffic."""
+"""The command line: `serve` answers requests, `check` validates a model repository, `replay` sends demo traffic,
+`records` keeps the audit log.
+"""
 
 import sys
 from functools import partial
@@ -7,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from service import recordkeeping
 from service.app import create_app
 from service.errors import ConfigurationError, PackageError, PlumblineError, ProviderError
 from service.logs import configure_logs
@@ -19,6 +22,7 @@ from service.server import Server
 from service.settings import Settings, read_settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+cli.add_typer(recordkeeping.cli, name="records")
 
 Models = Annotated[Path | None, typer.Option("--models", help="Folder of model packages, NAME/VERSION/.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:N.")]
@@ -86,6 +90,7 @@ def replay(
     url: Annotated[str, typer.Option(help="Address of the running service.")] = "http://127.0.0.1:8000",
     rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Requests per second.")] = 50.0,
     count: Annotated[int, typer.Option(min=1, help="Requests to send.")] = 1000,
+    outcomes: Annotated[float, typer.Option(min=0, max=1, help="Share of predictions whose truth is posted.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the order, and of groups that are drawn.")] = 0,
 ) -> None:
     """Post a model's held-out rows, with their sensitive features, to a running service at a steady rate."""
@@ -95,7 +100,7 @@ def replay(
     except PlumblineError as error:
         _stop(str(error))
     typer.echo(client.announcement)
-    outcome = client.run(rate=rate, count=count)
+    outcome = client.run(rate=rate, count=count, outcomes=outcomes)
     typer.echo(outcome.summary)
     if outcome.failed:
         raise typer.Exit(1)

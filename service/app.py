@@ -226,7 +226,7 @@ def create_app(settings: Settings) -> FastAPI:
         exposition = await run_in_threadpool(generate_latest, service.metrics.registry)
         return Response(exposition, media_type=CONTENT_TYPE_LATEST)
 
-    app.openapi = lambda: openapi.document(app, service.repository, schemas)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi.document(app, service.repository, schemas, outcomes_schema)  # type: ignore[method-assign]
     # Around the framework's own layers, not among them: nothing escapes `Observe`, and `Direct` skips them all.
     app.middleware_stack = Observe(
         FairnessMiddleware(Direct(app.build_middleware_stack(), routes=busiest), service.monitor),

@@ -25,24 +25,28 @@ from service.runtime.repository import find_packages
 
 TIMEOUT_SECONDS = 30.0
 MOST_UNANSWERED = 512
+JSON = {"content-type": "application/json"}
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came back: requests by status (`error` where nothing came), and how long each took."""
+    """What came back: predictions and outcomes by status (`error` where nothing came), the predictions' durations."""
 
     statuses: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
         """Requests that were not answered with 200."""
-        return sum(self.statuses.values()) - self.statuses["200"]
+        return sum((self.statuses + self.outcomes).values()) - self.statuses["200"] - self.outcomes["200"]
 
     @property
     def summary(self) -> str:
         """One line for a person."""
         statuses = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items()))
+        if self.outcomes:
+            statuses += "; outcomes " + ", ".join(f"{n} x {status}" for status, n in sorted(self.outcomes.items()))
         if len(self.seconds) < 2:
             return statuses
         cuts = statistics.quantiles(self.seconds, n=100, method="inclusive")
@@ -85,8 +89,8 @@ class Replay:
         groups = groups if self.manifest.sensitive_features else "without groups"
         return f"{len(self.rows)} held-out rows of {self.manifest.name}/{self.manifest.version}, {groups} -> {self.url}"
 
-    def bodies(self) -> Iterator[bytes]:
-        """Request bodies of one instance each, without end, in an order that the seed decides."""
+    def requests(self) -> Iterator[tuple[bytes, Any]]:
+        """Request bodies of one instance each with its true label, without end, in an order that the seed decides."""
         dice = random.Random(self.seed)
         for _ in itertools.count():
             for row in dice.sample(self.rows, len(self.rows)):
@@ -94,15 +98,16 @@ class Replay:
                     feature.name: dice.choice(feature.groups) for feature in self.manifest.sensitive_features
                 }
                 request = {"instances": [row["instance"]]} | ({"sensitive_features": [groups]} if groups else {})
-                yield orjson.dumps(request)
+                yield orjson.dumps(request), row.get("label")
 
-    def run(self, *, rate: float, count: int) -> Outcome:
-        """Post `count` requests, `rate` a second."""
-        return asyncio.run(self._run(rate, count))
+    def run(self, *, rate: float, count: int, outcomes: float = 0.0) -> Outcome:
+        """Post `count` requests, `rate` a second, and for a share `outcomes` of the answers what was true."""
+        return asyncio.run(self._run(rate, count, outcomes))
 
-    async def _run(self, rate: float, count: int) -> Outcome:
+    async def _run(self, rate: float, count: int, outcomes: float) -> Outcome:
         outcome = Outcome()
-        path = f"{self.url.rstrip('/')}/v1/models/{self.manifest.name}:predict"
+        dice = random.Random(self.seed + 1)
+        model = f"{self.url.rstrip('/')}/v1/models/{self.manifest.name}"
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         limits = httpx.Limits(max_connections=MOST_UNANSWERED)
         async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits) as client:
@@ -110,19 +115,24 @@ class Replay:
                 bar = progress.add_task("replay", total=count)
                 async with asyncio.TaskGroup() as group:
                     start = time.perf_counter()
-                    for index, body in enumerate(itertools.islice(self.bodies(), count)):
+                    for index, (body, label) in enumerate(itertools.islice(self.requests(), count)):
                         await asyncio.sleep(start + index / rate - time.perf_counter())
-                        task = group.create_task(_post(client, path, body, outcome))
+                        known = label if dice.random() < outcomes else None
+                        task = group.create_task(_post(client, model, body, outcome, label=known))
                         task.add_done_callback(lambda _: progress.advance(bar))
         return outcome
 
 
-async def _post(client: httpx.AsyncClient, path: str, body: bytes, outcome: Outcome) -> None:
+async def _post(client: httpx.AsyncClient, model: str, body: bytes, outcome: Outcome, *, label: Any) -> None:
+    """One prediction and, where `label` is known, how it turned out."""
     start = time.perf_counter()
     try:
-        response = await client.post(path, content=body, headers={"content-type": "application/json"})
+        response = await client.post(f"{model}:predict", content=body, headers=JSON)
+        outcome.statuses[str(response.status_code)] += 1
+        outcome.seconds.append(time.perf_counter() - start)
+        if response.status_code == 200 and label is not None:
+            known = {"outcomes": [{"id": response.json()["predictions"][0]["id"], "label": label}]}
+            answer = await client.post(f"{model}:outcomes", content=orjson.dumps(known), headers=JSON)
+            outcome.outcomes[str(answer.status_code)] += 1
     except (httpx.HTTPError, httpx.InvalidURL):
         outcome.statuses["error"] += 1
-        return
-    outcome.statuses[str(response.status_code)] += 1
-    outcome.seconds.append(time.perf_counter() - start)

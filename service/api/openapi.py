@@ -3,6 +3,7 @@
 Built from the repository whenever it is asked for, so that it follows what is loaded.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,8 +11,12 @@ from fastapi.openapi.utils import get_openapi
 
 from service.api import codec
 from service.api.explanations import output_names
+from service.api.fairness import DEFAULT_WINDOW, WINDOW
+from service.api.outcomes import OutcomesSchema
 from service.api.v1 import PICTURES, Schemas
 from service.manifest import Manifest
+from service.monitor.groups import group_sets
+from service.records.outcomes import RESULTS
 from service.runtime.repository import Model, Repository
 
 ERROR_STATUS = {
@@ -20,13 +25,13 @@ ERROR_STATUS = {
     "415": "The body is not JSON.",
     "500": "The model failed on a row.",
     "501": "An explanation was asked for and the package has no explainer.",
-    "503": "Too many rows are waiting, or the model is not ready; see Retry-After.",
+    "503": "Too many rows are waiting, or the model or the records are not ready; see Retry-After.",
     "504": "The deadline passed.",
 }
 ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 
 
-def document(app: FastAPI, repository: Repository, schemas: Schemas) -> dict[str, Any]:
+def document(app: FastAPI, repository: Repository, schemas: Schemas, outcomes: OutcomesSchema) -> dict[str, Any]:
     """The whole document as a new object."""
     made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = made.setdefault("components", {}).setdefault("schemas", {})
@@ -43,6 +48,8 @@ def document(app: FastAPI, repository: Repository, schemas: Schemas) -> dict[str
             made["paths"][f"/v1/models/{name}:explain"] = {
                 "post": _operation(newest, schemas, components, verb="explain")
             }
+        made["paths"][f"/v1/models/{name}:outcomes"] = {"post": _outcomes(newest.manifest, outcomes, components)}
+        made["paths"][f"/v1/models/{name}/fairness"] = {"get": _fairness(newest.manifest)}
         for version in sorted(repository.models[name]):
             model = repository.version(name, str(version))
             path = f"/v1/models/{name}/versions/{version}:predict"
@@ -73,19 +80,63 @@ def _operation(
                 }
             },
         },
-        "responses": {
-            "200": {
-                "description": "One prediction per instance, in order.",
-                "content": answers,
-            },
-            **{
-                status: {
-                    "description": text,
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-                }
-                for status, text in ERROR_STATUS.items()
-            },
-        },
+        "responses": _answers("One prediction per instance, in order.", answers),
+    }
+
+
+def _answers(
+    description: str, content: dict[str, Any], refusals: Sequence[str] = tuple(ERROR_STATUS)
+) -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {
+        "200": {"description": description, "content": content},
+        **{status: {"description": ERROR_STATUS[status], "content": error} for status in refusals},
+    }
+
+
+def _outcomes(manifest: Manifest, outcomes: OutcomesSchema, components: dict[str, Any]) -> dict[str, Any]:
+    """`:outcomes` of one model: labels are its classes."""
+    schema = _own(outcomes.json_schema(), f"{manifest.name}-", components)
+    components[f"{manifest.name}-Outcome"]["properties"]["label"] = {"enum": manifest.classes}
+    counted = {result: {"type": "integer"} for result in RESULTS}
+    counts = {"type": "object", "properties": counted, "required": list(RESULTS)}
+    example = {"outcomes": [{"id": "01M838CBF928N6ZPR302YA9615", "label": manifest.classes[0]}]}
+    return {
+        "tags": [manifest.name],
+        "operationId": f"outcomes-{manifest.name}",
+        "summary": "How earlier predictions turned out. A label counts once, however often it is sent.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
+        "responses": _answers(
+            "How many met which fate.", {"application/json": {"schema": counts}}, ("400", "413", "415", "503", "504")
+        ),
+    }
+
+
+def _fairness(manifest: Manifest) -> dict[str, Any]:
+    """The fairness report of one model."""
+
+    def parameter(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
+        return {"name": name, "in": "query", "description": about, "schema": schema}
+
+    window = {"type": "string", "pattern": f"^{WINDOW.pattern}$", "default": DEFAULT_WINDOW}
+    report: dict[str, Any] = {
+        "application/json": {"schema": {"type": "object"}},
+        "text/html": {"schema": {"type": "string"}},
+    }
+    return {
+        "tags": [manifest.name],
+        "operationId": f"fairness-{manifest.name}",
+        "summary": "Rates and disparities of all groups, with intervals, from the records.",
+        "parameters": [
+            parameter("window", "Predictions of the last hours or days.", window),
+            parameter(
+                "sensitive_feature",
+                "One of them only.",
+                {"type": "string", "enum": [made.name for made in group_sets(manifest)]},
+            ),
+            parameter("version", "A version other than the newest.", {"type": "string"}),
+        ],
+        "responses": _answers("The report.", report, ("400", "501", "503", "504")),
     }
 
 
