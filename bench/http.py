@@ -1,7 +1,8 @@
 """`bench http`: requests per second and latency of this service beside the same model served the tutorial's way.
 
-Both servers are one process each, pinned to the same core, and wrk loads them in turns from another core: what slows
-the machine down for a while hits both. Each is sent the model's first replay row in its own shape.
+The service is measured as it comes, with audit records and the fairness monitor, then without records, then without
+both. All servers are one process each, pinned to the same core, and wrk loads them in turns from another core: what
+slows the machine down for a while hits all. Each is sent the model's first replay row in its own shape.
 """
 
 import math
@@ -12,7 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -38,17 +39,20 @@ TOLERANCE = 1e-6
 # Wide enough for the table also where the output is not a terminal.
 TABLE_WIDTH = 100
 
+OURS, NO_RECORDS, NO_MONITOR, THEIRS = "plumbline", "no records", "no monitor", "tutorial"
+
 Results = dict[tuple[int, str], list[Measurement]]
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One of the two services: how it is started, where and what it is asked."""
+    """One of the services: how it is started, with which settings, where and what it is asked."""
 
     name: str
     command: list[str]
     url: str
     body: bytes
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 def http(
@@ -70,8 +74,9 @@ def http(
     except BenchError as error:
         typer.echo(f"bench http: {error}", err=True)
         raise typer.Exit(error.exit_code) from error
-    console.print(f"model: {model}; medians of {rounds} x {seconds} s; ratios: plumbline / tutorial", highlight=False)
+    console.print(f"model: {model}; medians of {rounds} x {seconds} s; ratios: to the tutorial", highlight=False)
     console.print(_table(results, counts))
+    console.print(_overheads(results, counts), highlight=False)
 
 
 def _counts(connections: str) -> list[int]:
@@ -93,7 +98,7 @@ def cores() -> tuple[int, int]:
 
 
 def contenders(model: str) -> list[Contender]:
-    """This service and the tutorial's, for the same model and row. Raises Unsuitable if the tutorial's cannot be."""
+    """This service three ways and the tutorial's, for one row. Raises Unsuitable if the tutorial's cannot be."""
     folders = [folder for folder in find_packages(REPOSITORY) if folder.parent.name == model]
     if not folders or not (folders[-1] / REPLAY_FILE).exists():
         raise Unsuitable(f"{REPOSITORY} holds no model of this name with a {REPLAY_FILE}")
@@ -101,16 +106,21 @@ def contenders(model: str) -> list[Contender]:
         instance = orjson.loads(next(rows))["instance"]
     if not all(isinstance(value, float | int) for value in instance.values()):
         raise Unsuitable("the tutorial's way is written for numbers; this model has other features")
-    ours, theirs = free_port(), free_port()
+    serve = [sys.executable, "-m", "service", "serve", "--models", str(REPOSITORY), "--port"]
+    request = orjson.dumps({"instances": [instance]})
+
+    def ours(name: str, command: Sequence[str], settings: dict[str, str] | None = None) -> Contender:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/v1/models/{model}:predict"
+        return Contender(name, [*command, str(port)], url, request, settings or {})
+
+    theirs = free_port()
     return [
+        ours(OURS, serve),
+        ours(NO_RECORDS, serve, {"PLUMBLINE_AUDIT": "off"}),
+        ours(NO_MONITOR, [sys.executable, "-m", "bench.unwatched"]),
         Contender(
-            "plumbline",
-            [sys.executable, "-m", "service", "serve", "--models", str(REPOSITORY), "--port", str(ours)],
-            f"http://127.0.0.1:{ours}/v1/models/{model}:predict",
-            orjson.dumps({"instances": [instance]}),
-        ),
-        Contender(
-            "tutorial",
+            THEIRS,
             [sys.executable, "-m", "bench.tutorial", str(folders[-1]), str(theirs)],
             f"http://127.0.0.1:{theirs}/predict",
             orjson.dumps(instance),
@@ -127,7 +137,7 @@ def running_contender(contender: Contender, folder: Path, *, core: int) -> Abstr
         "ORT_DISABLE_TELEMETRY": "1",
     }
     log = folder / f"{contender.name}.log"
-    return running(contender.command, contender.url, core=core, log=log, settings=settings)
+    return running(contender.command, contender.url, core=core, log=log, settings=settings | contender.settings)
 
 
 class _Bench:
@@ -170,11 +180,12 @@ class _Bench:
 
 
 def _compare(answers: Sequence[Any]) -> None:
-    """Both must say the same of the row: a fast wrong answer is no figure."""
-    ours, theirs = answers[0]["predictions"][0], answers[1]
-    same = math.isclose(ours["probability"], theirs["probability"], rel_tol=TOLERANCE)
-    if not same or str(ours["label"]) != theirs["label"]:
-        raise MeasurementFailed("the two services answer the same row differently")
+    """All must say the same of the row: a fast wrong answer is no figure."""
+    *own, theirs = answers
+    for ours in (answer["predictions"][0] for answer in own):
+        same = math.isclose(ours["probability"], theirs["probability"], rel_tol=TOLERANCE)
+        if not same or str(ours["label"]) != theirs["label"]:
+            raise MeasurementFailed("the services answer the same row differently")
 
 
 def _table(results: Results, counts: Sequence[int]) -> Table:
@@ -184,13 +195,25 @@ def _table(results: Results, counts: Sequence[int]) -> Table:
     for heading in ("requests/s", "(range)", "p50 ms", "p99 ms", "ratio", "p99 ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
     for count in counts:
-        ours, theirs = (_median(results[count, name]) for name in ("plumbline", "tutorial"))
-        faster = ours.requests_per_second / theirs.requests_per_second
-        table.add_row(
-            *_cells(results, count, "plumbline"), f"{faster:.2f}", f"{ours.p99_seconds / theirs.p99_seconds:.2f}"
-        )
-        table.add_row(*_cells(results, count, "tutorial"), "1", "1")
+        theirs = _median(results[count, THEIRS])
+        for name in (OURS, NO_RECORDS, NO_MONITOR, THEIRS):
+            median = _median(results[count, name])
+            faster = median.requests_per_second / theirs.requests_per_second
+            ratios = f"{faster:.2f}", f"{median.p99_seconds / theirs.p99_seconds:.2f}"
+            table.add_row(*_cells(results, count, name), *(("1", "1") if name == THEIRS else ratios))
     return table
+
+
+def _overheads(results: Results, counts: Sequence[int]) -> str:
+    """What the monitor alone costs, and what the records cost, as a share of the time of a request."""
+    lines = []
+    for count in counts:
+        rates = [_median(results[count, name]).requests_per_second for name in (OURS, NO_RECORDS, NO_MONITOR)]
+        monitor, records = 100 * (rates[2] / rates[1] - 1), 100 * (rates[1] / rates[0] - 1)
+        lines.append(
+            f"{count} connections: the monitor alone adds {monitor:.1f} %, the records another {records:.1f} %"
+        )
+    return "\n".join(lines)
 
 
 def _cells(results: Results, count: int, name: str) -> list[str]:

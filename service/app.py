@@ -44,7 +44,7 @@ DESCRIPTION = "Predictions that are explained and watched for fairness. See the 
 class Service:
     """What lives as long as the application: the loaded models, and whether requests are welcome."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, watched: bool) -> None:
         self.settings = settings
         self.repository = Repository()
         self.draining = False
@@ -62,7 +62,7 @@ class Service:
         self.records = self._make_records()
         self.recorder = Recorder(
             self.records,
-            self.monitor,
+            self.monitor if watched else None,
             features=settings.record_features,
             explanations=settings.record_explanations,
         )
@@ -104,7 +104,6 @@ class Service:
         accept = partial(check_series, most=self.settings.max_series)
         self.repository = open_repository(self.settings.models, runtime, self.metrics.batch_observer, accept)
         for model in self.repository:
-            self.recorder.watched(model)
             self.metrics.expect(model.manifest.name, model.manifest.version, explains=model.explainer is not None)
         if self.records is not None:
             self.records.open(model.manifest for model in self.repository)
@@ -160,9 +159,12 @@ class Service:
         ]
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application for `settings`. Models are loaded when its lifespan starts, from `app.state.service`."""
-    service = Service(settings)
+def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
+    """The ASGI application for `settings`. Models are loaded when its lifespan starts, from `app.state.service`.
+
+    Not `watched` is for measuring what the fairness monitor costs; it takes PLUMBLINE_AUDIT=off.
+    """
+    service = Service(settings, watched=watched)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -228,8 +230,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.openapi = lambda: openapi.document(app, service.repository, schemas, outcomes_schema)  # type: ignore[method-assign]
     # Around the framework's own layers, not among them: nothing escapes `Observe`, and `Direct` skips them all.
+    answers = Direct(app.build_middleware_stack(), routes=busiest)
     app.middleware_stack = Observe(
-        FairnessMiddleware(Direct(app.build_middleware_stack(), routes=busiest), service.monitor),
+        FairnessMiddleware(answers, service.monitor) if watched else answers,
         metrics=service.metrics,
         log_requests=settings.log_requests,
         routes=app.routes,

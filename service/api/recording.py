@@ -38,12 +38,19 @@ class Recorder:
     """Hands answers to the records, if there are any, and prepares them for the monitor."""
 
     def __init__(
-        self, records: Records | None, monitor: FairnessMonitor, *, features: bool = False, explanations: bool = False
+        self,
+        records: Records | None,
+        monitor: FairnessMonitor | None,
+        *,
+        features: bool = False,
+        explanations: bool = False,
     ) -> None:
+        """Without a monitor, and then without records, nothing is done: what both cost can be measured."""
+        assert monitor is not None or records is None
         self.records = records
-        self.keeps_explanations = explanations and records is not None
         self._monitor = monitor
         self._features = features
+        self._explanations = explanations
         self._watched: WeakKeyDictionary[Model, Watched] = WeakKeyDictionary()
 
     def watched(self, model: Model) -> Watched:
@@ -51,12 +58,15 @@ class Recorder:
         found = self._watched.get(model)
         if found is None:
             manifest = model.manifest
+            assert self._monitor is not None
             counters = self._monitor.watch(model, manifest)
             found = self._watched[model] = Watched(counters, package_key(manifest), counters.class_names)
         return found
 
-    def inference(self, model: Model, request: PredictRequest, decisions: Decisions) -> Inference:
-        """What the monitor will count, when the response has left."""
+    def inference(self, model: Model, request: PredictRequest, decisions: Decisions) -> Inference | None:
+        """What the monitor will count, when the response has left; None without a monitor."""
+        if self._monitor is None:
+            return None
         counters = self.watched(model).counters
         if request.sensitive_features is None:
             groups = [counters.groups.nobody] * len(request.X)
@@ -71,14 +81,14 @@ class Recorder:
         ids: Sequence[str],
         inference: Inference,
         probability: Floats,
-        explanations: Sequence[dict[str, Any]] | None,
+        explanations: Sequence[dict[str, Any]],
     ) -> Job | None:
         """Have the rows recorded; None where nothing is. Raises QueueFull."""
         if self.records is None:
             return None
         watched, name, now = self.watched(model), model.manifest.name, time.time()
         multiclass = model.manifest.task == "multiclass"
-        keeps_features = self._features
+        keeps_features, keeps_explanations = self._features, self._explanations and len(explanations) > 0
         rows = [
             (
                 name,
@@ -90,7 +100,7 @@ class Recorder:
                 inference.groups[row].text,
                 orjson.dumps(probability[row].tolist()).decode() if multiclass else None,
                 _features(model.manifest, request.X[row]) if keeps_features else None,
-                orjson.dumps(explanations[row]).decode() if explanations else None,
+                orjson.dumps(explanations[row]).decode() if keeps_explanations else None,
             )
             for row in range(len(ids))
         ]

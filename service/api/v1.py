@@ -6,7 +6,6 @@ as the work itself.
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,6 +28,9 @@ from service.identifiers import ulids
 from service.monitor.monitor import INFERENCE
 from service.runtime.repository import Model, Repository
 from service.waterfall import Format, Waterfalls
+
+# Of the time that is left to a request; the rest is for recording it.
+EXPLAINING_SHARE = 0.9
 
 PREDICT_PATH = "/v1/models/{name:model}:predict"
 PREDICT_VERSION_PATH = "/v1/models/{name:model}/versions/{version:model}:predict"
@@ -143,28 +145,24 @@ class Predict:
             "model_version": manifest.version,
             "predictions": codec.predictions(manifest, ids, decisions, probability),
         }
-        inference = self._recorder.inference(model, request, decisions)
-        record = partial(self._recorder.submit, model, request, ids, inference, probability)
-        job = None
-        if options is None or not self._recorder.keeps_explanations:
-            job = record(None)
-            scope[INFERENCE] = inference
+        explanations: list[dict[str, Any]] = []
         if options is not None:
-            content["explanations"] = await self._explaining.explain(
+            explanations = content["explanations"] = await self._explaining.explain(
                 model,
                 options,
                 X=request.X,
                 margin=margin,
                 labels=[prediction["label"] for prediction in content["predictions"]],
-                timeout_seconds=deadline - time.monotonic(),
+                timeout_seconds=EXPLAINING_SHARE * (deadline - time.monotonic()),
             )
-            if options.when == "always":  # a selection by outcome would bend the monitor's means
-                inference.explanations = content["explanations"]
-        if INFERENCE not in scope:
-            job = record(content["explanations"])
+        inference = self._recorder.inference(model, request, decisions)
+        if inference is not None:
+            if options is not None and options.when == "always":  # a selection by outcome would bend the means
+                inference.explanations = explanations
+            job = self._recorder.submit(model, request, ids, inference, probability, explanations)
             scope[INFERENCE] = inference
-        await self._recorder.settle(job, model, content, deadline)
-        self._sampler.offer(model, request.X, inference)
+            await self._recorder.settle(job, model, content, deadline)
+            self._sampler.offer(model, request.X, inference)
         if self._waterfalls is not None and form is not None:
             output = explained_output(manifest, content["predictions"][0]["label"])
             answer = await self._waterfalls.draw(drawable(content["explanations"][0]), output=output, form=form)

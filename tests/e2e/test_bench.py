@@ -89,13 +89,14 @@ def _wrk_and_two_cores():
 
 
 @pytest.mark.usefixtures("_wrk_and_two_cores")
-def test_http_prints_both_services_with_their_ratio():
+def test_http_prints_all_services_with_their_ratio():
     """One short round, the real service and the baseline under load."""
     run = run_http("--seconds", "1", "--rounds", "1", "--connections", "2")
     assert run.returncode == 0, run.stderr
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in run.stdout.splitlines()]
     table = {row[1]: row for row in rows if row[0] == "2"}
-    assert table.keys() == {"plumbline", "tutorial"}
+    assert table.keys() == {"plumbline", "no records", "no monitor", "tutorial"}
+    assert "2 connections: the monitor alone adds" in run.stdout
     heading = next(row for row in rows if "ratio" in row)
     assert float(table["plumbline"][heading.index("ratio")]) > 0
     assert {line.partition(":")[0] for line in run.stdout.splitlines()} >= {"CPU", "Python", "onnxruntime", "commit"}
