@@ -87,8 +87,7 @@ class Metrics:
             registry=registry,
             buckets=LATENCY_BUCKETS,
         )
-        for result in ("committed", "failed"):
-            self.audit_rows.labels(result)
+        self._committed, self._not_committed = map(self.audit_rows.labels, ("committed", "failed"))
 
     def expect(self, model_name: str, model_version: str, *, explains: bool) -> None:
         """Have the series of a model that is served exist from the start."""
@@ -114,7 +113,7 @@ class Metrics:
 
     def count_commit(self, rows: int, seconds: float, error: Exception | None) -> None:
         """Count one transaction of the records."""
-        self.audit_rows.labels("committed" if error is None else "failed").inc(rows)
+        (self._committed if error is None else self._not_committed).inc(rows)
         self.audit_latency.observe(seconds)
 
     def batch_observer(self, model_name: str, model_version: str) -> Callable[[int, float], None]:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select
 from sqlalchemy.engine import URL, Connection, make_url
@@ -61,11 +61,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, sync: Sync) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def impatient(connection: Connection) -> Connection:
+def impatient(engine: Engine) -> sqlite3.Connection:
     """A connection to SQLite that fails where it would wait for another writer, and leaves checkpoints to others."""
+    pooled = engine.raw_connection()
+    connection = cast(sqlite3.Connection, pooled.driver_connection)
+    pooled.detach()
     for pragma in ("busy_timeout=0", "wal_autocheckpoint=0"):
-        connection.exec_driver_sql(f"PRAGMA {pragma}")
-    connection.rollback()
+        connection.execute(f"PRAGMA {pragma}")
     return connection
 
 

@@ -1,6 +1,7 @@
 """The audit log as the service uses it: record predictions, join outcomes, add up attributions, forget."""
 
 import contextlib
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -47,7 +48,7 @@ class Records:
         self._manifests: list[Manifest] = []
         self._prepared = False
         self._connection: Connection | None = None
-        self._impatient: Connection | None = None
+        self._impatient: sqlite3.Connection | None = None
 
     def open(self, manifests: Iterable[Manifest]) -> None:
         """Make or check the tables. Raises ConfigurationError for tables of another release.
@@ -99,13 +100,11 @@ class Records:
             return None
         try:
             if self._impatient is None:
-                self._impatient = database.impatient(database.writing(self.engine).connect())
-            with self._impatient.begin():
-                if not self._appender.all_new(self._impatient, appends):
-                    raise _UsedBefore
-        except (_UsedBefore, DBAPIError):
-            return None  # the thread will find out, patiently
-        return [{}] * len(works)
+                self._impatient = database.impatient(self.engine)
+            all_new = self._appender.commit_new(self._impatient, appends)
+        except (sqlite3.Error, DBAPIError):
+            all_new = False
+        return [{}] * len(works) if all_new else None  # the thread will find out why, patiently
 
     def _persistently(self, works: list[Work]) -> list[Any]:
         """Try again where that makes sense: a deadlock, a connection that was closed while it idled."""

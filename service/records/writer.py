@@ -6,6 +6,7 @@ functions that run them in one transaction; knows neither tables nor requests.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 MOST_ROWS_TOGETHER = 4096
 # Then one in the thread, where SQLite also moves what was written from its log to the database, which takes long.
 MOST_COMMITS_AT_ONCE = 200
+# How late a caller may be told that it is too late.
+CLOCK_SECONDS = 0.1
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 1.0
 
@@ -45,11 +48,12 @@ class Nothing:
 class Job:
     """Work that was submitted, and what became of it. `answer` waits; the other attributes tell without waiting."""
 
-    __slots__ = ("_waiter", "error", "result", "settled", "then", "work")
+    __slots__ = ("_waiter", "deadline", "error", "result", "settled", "then", "work")
 
     def __init__(self, work: Work) -> None:
         self.work = work
         self.settled = False
+        self.deadline = math.inf
         self.error: Exception | None = None
         self.result: Any = None
         # Told of the result, once, whether or not anybody waits for it.
@@ -67,24 +71,27 @@ class Job:
         return tuple(self.result) if self.result else ()
 
     async def answer(self, deadline: float) -> Any:
-        """The result. Raises what the work raised, or DeadlineExceeded at `deadline` (monotonic seconds).
+        """The result. Raises what the work raised, or DeadlineExceeded soon after `deadline` (monotonic seconds).
 
         The work goes on whoever stops waiting for it.
         """
         if not self.settled:
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            late = loop.call_later(max(0.0, deadline - time.monotonic()), self._wake)
+            self.deadline = deadline
+            self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
-                late.cancel()
                 self._waiter = None
         if not self.settled:
             raise DeadlineExceeded("the deadline passed before the record was committed")
         if self.error is not None:
             raise self.error
         return self.result
+
+    def give_up_waiting(self, now: float) -> None:
+        """Wake who waits if the deadline has passed at `now`."""
+        if now >= self.deadline:
+            self._wake()
 
     def settle(self, result: Any) -> None:
         """Note the result, or the error, and wake who waits."""
@@ -136,6 +143,8 @@ class Writer:
         self._retry_seconds = FIRST_RETRY_SECONDS
         self._idle = asyncio.Event()
         self._idle.set()
+        self._under_way: list[Job] = []
+        self._clock: asyncio.TimerHandle | None = None
         self._closing = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="plumbline-records")
 
@@ -163,6 +172,8 @@ class Writer:
             await asyncio.wait_for(self._idle.wait(), timeout_seconds)
         except TimeoutError:
             log.error("records lost at shutdown", rows=self.waiting_rows)
+        if self._clock is not None:
+            self._clock.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
@@ -184,6 +195,9 @@ class Writer:
 
     def _attempt(self, batch: list[Job]) -> None:
         self._busy = True
+        self._under_way = batch
+        if self._clock is None:
+            self._clock = asyncio.get_running_loop().call_later(CLOCK_SECONDS, self._watch_deadlines)
         start = time.perf_counter()
         running = asyncio.get_running_loop().run_in_executor(self._executor, self._run, [job.work for job in batch])
         running.add_done_callback(lambda done: self._finish(batch, done, time.perf_counter() - start))
@@ -203,6 +217,15 @@ class Writer:
         elif error is None:
             self._report(None)
         self._settle(batch, rows, done.result() if error is None else [_mine(error)] * len(batch))
+
+    def _watch_deadlines(self) -> None:
+        """One clock for all who wait, and only while the thread works: most jobs are done at once."""
+        self._clock = None
+        if self._busy:
+            now = time.monotonic()
+            for job in (*self._under_way, *self._queue):
+                job.give_up_waiting(now)
+            self._clock = asyncio.get_running_loop().call_later(CLOCK_SECONDS, self._watch_deadlines)
 
     def _settle(self, batch: list[Job], rows: int, results: list[Any]) -> None:
         self.waiting_rows -= rows
