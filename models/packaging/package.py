@@ -33,6 +33,7 @@ from service.manifest import (
     digest_bytes,
     read_manifest,
 )
+from service.monitor.exposition import MOST_SERIES, check_series
 
 LONGEST_NAME, LONGEST_VERSION = 100, 18
 LIBRARIES = ("numpy", "onnx", "onnxruntime")
@@ -66,6 +67,7 @@ def prepare(request: Request, findings: Findings) -> Prepared:
     if compiled is not None:
         contents |= compiled.files()
     draft = _manifest(request, understood, assessment, contents, None if compiled is None else compiled.info())
+    _budget(draft, findings)
     text = write_card(
         draft, understood.declaration, understood.answers, assessment, findings, understood.given.producer
     )
@@ -134,6 +136,14 @@ def _doubt(assessment: Assessment | None, findings: Findings) -> None:
             "The model ranks the rows no better than chance: are the features in the order of training? --features "
             "gives it."
         )
+
+
+def _budget(manifest: Manifest, findings: Findings) -> None:
+    """Warn where the service as it comes would refuse the package for the size of its groups."""
+    try:
+        check_series(manifest, most=MOST_SERIES)
+    except PackageError as error:
+        findings.warn(f"The service will refuse this package: {error}.")
 
 
 def _reference(understood: Understood) -> dict[str, Any]:

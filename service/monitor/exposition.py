@@ -23,6 +23,10 @@ STATUSES = ("known", UNKNOWN, DECLINED, OTHER)
 BINS = tuple(f"{number / SCORE_BINS:.1f}-{(number + 1) / SCORE_BINS:.1f}" for number in range(SCORE_BINS))
 
 
+# The service's own default, PLUMBLINE_MAX_SERIES.
+MOST_SERIES = 2000
+
+
 def series_count(manifest: Manifest) -> int:
     """How many series one version of this model exports for its groups."""
     classes, features = len(manifest.classes), len(manifest.features) if manifest.explainer else 0

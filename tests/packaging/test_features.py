@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from bringing import bring, need, quietly, table
+from bringing import N, bring, need, quietly, table
 from graphs import single
 from onnx import TensorProto
 
@@ -189,3 +189,11 @@ def test_groups_without_labels_are_declared_and_counted(rows, tmp_path):
     assert "nothing about them could be measured" in (folder / "card.md").read_text()
     groups = json.loads((folder / "reference.json").read_text())["groups"]
     assert groups["sex"]["female"] == {"n": int((rows.columns["sex"] == "female").sum())}
+
+
+def test_groups_that_the_service_would_refuse_are_warned_of(rows, tmp_path):
+    """Twenty groups by twenty groups make more series than a model may have; the warning names the setting."""
+    columns = rows.with_label(rows.y) | {"a": np.arange(N) % 20, "b": np.arange(N) // 20 % 20}
+    del columns["sex"], columns["age_band"]
+    _, findings = bring(tmp_path, single("Sigmoid"), columns, sensitive=("a", "b"), intersections=("a+b",))
+    assert any("PLUMBLINE_MAX_SERIES" in warning for warning in findings.warnings)
