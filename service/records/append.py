@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from service.errors import InvalidRequest
-from service.records.tables import packages, predictions
+from service.records.tables import packages, parts, predictions
 
 COLUMNS = (
     "model_name",
@@ -90,23 +90,25 @@ class Appender:
 
     def append(self, connection: Connection, append: Append) -> dict[int, Recorded] | InvalidRequest:
         """Record what is new of one request, and look up the rest."""
-        statement = self._insert.values([dict(zip(COLUMNS, row, strict=True)) for row in append.data])
-        new = set(connection.execute(statement.returning(predictions.c.id)).scalars())
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in append.data]
+        new = set(connection.execute(self._insert.returning(predictions.c.id), rows).scalars())
         if len(new) == len(append.data) or not append.callers_ids:
             return {}
         old = {row[_ID]: number for number, row in enumerate(append.data) if row[_ID] not in new}
         table = predictions.c
         of_model = table.model_name == append.data[0][0]
-        found = connection.execute(
-            select(table.id, table.package, table.predicted, table.score, table.probabilities, packages.c.manifest)
-            .join(packages, packages.c.package == table.package)
-            .where(of_model, table.id.in_(list(old)))
-        )
-        recorded = {old[id_]: Recorded(*rest) for id_, *rest in found}
+        columns = table.id, table.package, table.predicted, table.score, table.probabilities, packages.c.manifest
+        lookup = select(*columns).join(packages, packages.c.package == table.package).where(of_model)
+        recorded = {
+            old[id_]: Recorded(*rest)
+            for ids in parts(list(old))
+            for id_, *rest in connection.execute(lookup.where(table.id.in_(ids)))
+        }
         for row, before in recorded.items():
             if not _may_be_the_same(append.data[row], before):
                 # Nothing of a request that is refused stays.
-                connection.execute(delete(predictions).where(of_model, table.id.in_(new)))
+                for ids in parts(list(new)):
+                    connection.execute(delete(predictions).where(of_model, table.id.in_(ids)))
                 return InvalidRequest(
                     f"ids[{row}]", "this id was used for another instance; only a retry may repeat one"
                 )

@@ -4,8 +4,12 @@ A prediction is one row: what was decided about whom (by group, never by value),
 turned out. Times are seconds since 1970 in UTC.
 """
 
+from collections.abc import Iterator, Sequence
+
 from sqlalchemy import Column, Float, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text
 
+# SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
+IDS_TOGETHER = 30_000
 # Counts up with every change of these tables; a database of another version is refused.
 SCHEMA_VERSION = 1
 
@@ -56,3 +60,9 @@ attributions = Table(
     Column("sums", Text, nullable=False),  # JSON list, one sum of SHAP values for each feature
     PrimaryKeyConstraint("package", "day", "replica", "groups"),
 )
+
+
+def parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """`ids` in parts that fit into one statement each."""
+    for start in range(0, len(ids), IDS_TOGETHER):
+        yield ids[start : start + IDS_TOGETHER]
