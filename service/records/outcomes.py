@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
-from service.records.tables import predictions
+from service.records.tables import parts, predictions
 
 RESULTS = ("joined", "duplicate", "conflict", "unknown", "expired", "corrected")
 
@@ -62,22 +62,20 @@ class Join:
         while left:
             first: dict[str, Outcome] = {}
             later = [outcome for outcome in left if first.setdefault(outcome.id, outcome) is not outcome]
-            self._join_distinct(connection, first, result)
+            for ids in parts(sorted(first)):
+                self._join_distinct(connection, {id_: first[id_] for id_ in ids}, result)
             left = later
         return result
 
     def _join_distinct(self, connection: Connection, outcomes: dict[str, Outcome], result: JoinResult) -> None:
         table = predictions.c
         ids = (table.model_name == self.model_name) & table.id.in_(list(outcomes))
-        # In the order of ids, so that replicas that are told the same at once wait for each other, not in a circle.
-        locked = connection.execute(
-            select(table.id, *(table[name] for name in _RECORDED), table.actual)
-            .where(ids)
-            .order_by(table.id)
-            .with_for_update()
-        )
+        columns = table.id, *(table[name] for name in _RECORDED), table.actual
+        locked = connection.execute(select(*columns).where(ids).order_by(table.id).with_for_update())
         before: dict[str, Any] = {row.id: row for row in locked}
-        accepted = self._label(connection, outcomes) | self._correct(connection, before, outcomes)
+        # Not those that another replica records meanwhile: they were not there, and are joined when sent again.
+        known = {id_: outcome for id_, outcome in outcomes.items() if id_ in before}
+        accepted = self._label(connection, known) | self._correct(connection, before, known)
         for id_, outcome in outcomes.items():
             row = before.get(id_)
             if row is None:
@@ -104,7 +102,7 @@ class Join:
 
     def _correct(self, connection: Connection, before: dict[str, Any], outcomes: dict[str, Outcome]) -> set[str]:
         accepted: set[str] = set()
-        corrections = [o for id_, o in outcomes.items() if o.correction and id_ in before and before[id_].actual]
+        corrections = [outcome for id_, outcome in outcomes.items() if outcome.correction and before[id_].actual]
         for label in sorted({outcome.label for outcome in corrections}):
             ids = [outcome.id for outcome in corrections if outcome.label == label]
             accepted |= self._set(connection, label, ids, corrections=True)

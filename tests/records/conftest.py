@@ -36,7 +36,9 @@ def url(request, tmp_path):
 @pytest.fixture
 def manifests(toys):
     """The packages that decide: `toy` in versions 9 and 10."""
-    return [Manifest.model_validate_json((toys / "toy" / version / "manifest.json").read_text()) for version in ("9", "10")]
+    return [
+        Manifest.model_validate_json((toys / "toy" / version / "manifest.json").read_text()) for version in ("9", "10")
+    ]
 
 
 @pytest.fixture
