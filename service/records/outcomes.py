@@ -41,6 +41,18 @@ class JoinResult(NamedTuple):
     joined: list[Joined]
 
 
+def lock(connection: Connection, joins: Sequence["Join"]) -> None:
+    """Lock the rows of all `joins`, before the first of them is done.
+
+    In the order of ids, so that replicas that are told the same at once wait for each other, not in a circle.
+    """
+    table = predictions.c
+    for name in sorted({join.model_name for join in joins}):
+        for ids in parts(sorted({o.id for join in joins if join.model_name == name for o in join.outcomes})):
+            of_model = (table.model_name == name) & table.id.in_(ids)
+            connection.execute(select(table.id).where(of_model).order_by(table.id).with_for_update())
+
+
 class Join:
     """Work: join outcomes of one model. Outcomes of predictions older than `not_before` are expired."""
 
@@ -71,6 +83,7 @@ class Join:
         table = predictions.c
         ids = (table.model_name == self.model_name) & table.id.in_(list(outcomes))
         columns = table.id, *(table[name] for name in _RECORDED), table.actual
+        # In the order of ids; see `lock`.
         locked = connection.execute(select(*columns).where(ids).order_by(table.id).with_for_update())
         before: dict[str, Any] = {row.id: row for row in locked}
         # Not those that another replica records meanwhile: they were not there, and are joined when sent again.

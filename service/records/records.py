@@ -14,6 +14,7 @@ from service.errors import ConfigurationError, RecordsUnavailable
 from service.manifest import Manifest
 from service.records import database
 from service.records.append import Append, Appender
+from service.records.outcomes import Join, lock
 from service.records.writer import Job, Work, Writer
 
 # Two replicas that want the same rows in another order: PostgreSQL ends one of them, which tries again.
@@ -133,6 +134,9 @@ class Records:
 
     @staticmethod
     def _each(connection: Connection, works: Sequence[Any], appended: dict[Append, Any]) -> list[Any]:
+        joins = [work for work in works if isinstance(work, Join)]
+        if len(joins) > 1 and connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+            lock(connection, joins)
         return [appended[work] if isinstance(work, Append) else work.run(connection) for work in works]
 
     def _disconnect(self) -> None:

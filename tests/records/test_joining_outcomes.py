@@ -140,6 +140,38 @@ def test_an_outcome_in_the_commit_of_its_prediction_is_joined(log):
     assert (first.counts, second) == (counts(joined=1), {})
 
 
+def test_outcomes_from_two_replicas_count_exactly_once(url, manifests):
+    """Both are told everything at once, in opposite order, several requests in each commit: nothing waits in a circle,
+    and the replicas' joined outcomes add up to one for each prediction."""
+    rounds, requests, size = 5, 6, 40
+    ids = [[f"{number}-{n:03}" for n in range(requests * size)] for number in range(rounds)]
+    barrier = threading.Barrier(2, timeout=30)
+
+    def replica(backwards):
+        with AuditLog.opened(url, manifests) as log:
+            found = []
+            for of_round in ids:
+                order = of_round[::-1] if backwards else of_round
+                works = [
+                    log.joining(*((id_, "fraud") for id_ in order[start : start + size]))
+                    for start in range(0, len(order), size)
+                ]
+                barrier.wait()
+                found += log.together(*works)
+            return found
+
+    with AuditLog.opened(url, manifests) as log:
+        for of_round in ids:
+            log.append(*of_round)
+    with ThreadPoolExecutor(2) as executor:
+        results = [result for found in executor.map(replica, [False, True]) for result in found]
+    assert [result for result in results if isinstance(result, Exception)] == []
+    total = rounds * requests * size
+    assert sum(result.counts["joined"] for result in results) == total
+    assert sum(result.counts["duplicate"] for result in results) == total
+    assert sum(len(result.joined) for result in results) == total
+
+
 def test_a_prediction_that_appears_during_a_join_is_not_labelled_unseen(postgresql, manifests):
     """Another replica commits it between the look and the label: it stays unknown, so that the next try counts."""
     with AuditLog.opened(postgresql, manifests) as log, AuditLog.opened(postgresql, manifests) as other:
