@@ -216,6 +216,8 @@ class Writer:
                 return
         elif error is None:
             self._report(None)
+        else:
+            log.error("records not written", error=type(error).__name__, rows=rows)
         self._settle(batch, rows, done.result() if error is None else [_mine(error)] * len(batch))
 
     def _watch_deadlines(self) -> None:
