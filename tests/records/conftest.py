@@ -52,3 +52,10 @@ def open_log(url, manifests):
 def log(open_log):
     """One replica, as most tests need it."""
     return open_log()
+
+
+@pytest.fixture
+def log_on_postgresql(postgresql, manifests):
+    """One replica on PostgreSQL."""
+    with AuditLog.opened(postgresql, manifests) as log:
+        yield log
