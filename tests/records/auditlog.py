@@ -36,8 +36,8 @@ class AuditLog:
             async def open_():
                 records.open(manifests)
 
-            runner.run(open_())
             try:
+                runner.run(open_())
                 yield cls(runner, records, package_key(manifests[-1]))
             finally:
                 runner.run(records.close(PATIENCE_SECONDS))
