@@ -22,7 +22,8 @@ from k8s.monitoring.promql import (
     of_reference,
     ratio,
 )
-from service.monitor.fairness import CONFIDENCE, ELIGIBLE_DENOMINATOR
+from service.monitor.fairness import ELIGIBLE_DENOMINATOR
+from service.monitor.intervals import CONFIDENCE
 
 Rule = tuple[str, str]  # name, expression
 
