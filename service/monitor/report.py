@@ -5,7 +5,6 @@ A hidden number is null and its state `suppressed`; an undefined one is null wit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from service.monitor.comparison import State, compare, worst
 from service.monitor.counters import SCORE_BINS
 from service.monitor.disparities import disparities
 from service.monitor.fairness import Rate
-from service.monitor.suppression import SMALLEST_SHOWN, Mask, hide, is_small
+from service.monitor.suppression import SMALLEST_SHOWN, Hidden, everything, hide, is_small
 from service.monitor.tally import GroupTable
 
 SUPPRESSED = {"suppressed": True}
@@ -25,18 +24,9 @@ DECISION_COMPARISONS = ("impact_ratio", "adverse_ratio", "selection_rate_differe
 DECISION_GAPS = "demographic_parity"
 
 
-@dataclass(frozen=True, slots=True)
-class _Hidden:
-    """Which groups `(G,)` are hidden in decisions, in outcomes and in scores; each contains the one before."""
-
-    decisions: Mask
-    outcomes: Mask
-    scores: Mask
-
-
 def fairness_report(manifest: Manifest, tables: Sequence[GroupTable], *, suppress: bool) -> dict[str, Any]:
     """The report of one model version from its `tables`, without the window, which the caller knows."""
-    hidden = _hidden(tables, suppress=suppress)
+    hidden = hide(tables) if suppress else [everything(table, False) for table in tables]
     features = [_feature(manifest, table, mask, suppress=suppress) for table, mask in zip(tables, hidden, strict=True)]
     n, labelled = (int(tables[0].n.sum()), int(tables[0].labelled.sum())) if tables else (0, 0)
     if suppress and is_small(np.array([n])).any():
@@ -56,23 +46,7 @@ def fairness_report(manifest: Manifest, tables: Sequence[GroupTable], *, suppres
     }
 
 
-def _hidden(tables: Sequence[GroupTable], *, suppress: bool) -> list[_Hidden]:
-    if not suppress:
-        none = [np.zeros(len(table.n), np.bool_) for table in tables]
-        return [_Hidden(mask, mask, mask) for mask in none]
-    sets = [table.made for table in tables]
-
-    def flat(table: GroupTable) -> Any:
-        G = len(table.n)
-        return np.concatenate([table.cells.reshape(G, -1), table.unlabelled], axis=1)
-
-    decisions = hide(sets, [table.predicted for table in tables])
-    outcomes = hide(sets, [flat(table) for table in tables], decisions)
-    scores = hide(sets, [table.bins.reshape(len(table.n), -1) for table in tables], outcomes)
-    return [_Hidden(*masks) for masks in zip(decisions, outcomes, scores, strict=True)]
-
-
-def _feature(manifest: Manifest, table: GroupTable, hidden: _Hidden, *, suppress: bool) -> dict[str, Any]:
+def _feature(manifest: Manifest, table: GroupTable, hidden: Hidden, *, suppress: bool) -> dict[str, Any]:
     made = table.made
     declared = range(len(made.declared))
     reference = made.groups.index(made.reference_group)
@@ -124,7 +98,7 @@ def _rates(manifest: Manifest, table: GroupTable, group: int) -> dict[str, Rate]
 def _group(
     manifest: Manifest,
     table: GroupTable,
-    hidden: _Hidden,
+    hidden: Hidden,
     rates: Sequence[dict[str, Rate]],
     *,
     group: int,
@@ -257,7 +231,7 @@ def _calibration(manifest: Manifest, table: GroupTable, group: int, *, hide_bins
 
 
 def _bin(manifest: Manifest, table: GroupTable, group: int, number: int) -> dict[str, Any]:
-    counts = table.bins[group, number]
+    counts = table.bins[group, number].sum(axis=0)  # by actual
     rate = Rate(int(counts[manifest.positive_index]), int(counts.sum()))
     low, high = rate.interval() or (None, None)
     mean = float(table.bin_score_sum[group, number]) / rate.denominator if rate.denominator else None

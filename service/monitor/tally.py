@@ -1,5 +1,6 @@
 """Counts from the records -> tables by group, one for each sensitive feature and intersection. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ Floats = NDArray[np.float64]
 CellCount = tuple[str, str, str | None, int, int, float]
 # (groups as JSON, rows, sum of margins, sums of SHAP values `(d,)`): explained rows, added up.
 AttributionSum = tuple[str, int, float, Sequence[float]]
+# (group of each part, predicted, actual or None, score bin): what predictions that are alike have in common.
+Combination = tuple[tuple[int, ...], int, int | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,9 @@ class GroupTable:
     predicted: Counts  # (G, K)
     cells: Counts  # (G, K, K) predicted, actual; rows with an outcome
     score_sum: Floats  # (G, K) by actual
-    bins: Counts  # (G, SCORE_BINS, K) by actual
+    bins: Counts  # (G, SCORE_BINS, K, K) predicted, actual; rows with an outcome
     bin_score_sum: Floats  # (G, SCORE_BINS), rows with an outcome
+    combinations: Counter[Combination]  # an intersection's, finer than its groups: each part with its reserved groups
     explained: Counts  # (G,)
     margin_sum: Floats  # (G,)
     attribution_sum: Floats  # (G, d)
@@ -69,8 +73,9 @@ def tally(
             np.zeros((G, K), np.int64),
             np.zeros((G, K, K), np.int64),
             np.zeros((G, K)),
-            np.zeros((G, SCORE_BINS, K), np.int64),
+            np.zeros((G, SCORE_BINS, K, K), np.int64),
             np.zeros((G, SCORE_BINS)),
+            Counter(),
             np.zeros(G, np.int64),
             np.zeros(G),
             np.zeros((G, d)),
@@ -78,17 +83,24 @@ def tally(
         for made in joint.sets
         for G in [len(made.groups)]
     ]
+    places = {feature.name: place for place, feature in enumerate(manifest.sensitive_features)}
+    intersections = [
+        (table, [places[part] for part in table.made.parts]) for table in tables if table.made.is_intersection
+    ]
     for groups, predicted_label, actual_label, number, n, score_sum in counts:
         predicted = classes.get(predicted_label)
         if predicted is None:
             continue
         actual = classes.get(actual_label) if actual_label is not None else None
-        for table, group in zip(tables, joint.of_text(groups).codes, strict=True):
+        codes = joint.of_text(groups).codes
+        for table, parts in intersections:
+            table.combinations[tuple(codes[part] for part in parts), predicted, actual, number] += n
+        for table, group in zip(tables, codes, strict=True):
             table.predicted[group, predicted] += n
             if actual is not None:
                 table.cells[group, predicted, actual] += n
                 table.score_sum[group, actual] += score_sum
-                table.bins[group, number, actual] += n
+                table.bins[group, number, predicted, actual] += n
                 table.bin_score_sum[group, number] += score_sum
     if explained_class(manifest) is not None:
         for groups, n, margin_sum, sums in attributions:
