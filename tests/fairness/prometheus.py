@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import datetime
 
 import httpx
 import pytest
@@ -46,8 +47,14 @@ class Prometheus:
 
     def rule_errors(self):
         """What went wrong with rules so far."""
-        groups = self._http.get("/api/v1/rules").json()["data"]["groups"]
-        return [rule["lastError"] for group in groups for rule in group["rules"] if rule.get("lastError")]
+        return [rule["lastError"] for group in self._groups() for rule in group["rules"] if rule.get("lastError")]
+
+    def evaluated_since(self, moment):
+        """Whether every rule was evaluated, in the same round, after `moment` (aware datetime)."""
+        return all(datetime.fromisoformat(group["lastEvaluation"]) > moment for group in self._groups())
+
+    def _groups(self):
+        return self._http.get("/api/v1/rules").json()["data"]["groups"]
 
 
 @contextmanager
