@@ -1,8 +1,8 @@
-"""What somebody can work out who has a report and nothing else: all tables of people that agree with everything in it.
+"""What somebody can work out who has a report and nothing else: all tables of people that agree with all of it.
 
-The unknowns are whole numbers from 0 up, one for each combination of groups, decision and outcome (or none); each number
-that the report shows is an equation. A count is derived where the equations leave it only one value. For binary models
-of classes 0 and 1, the positive class 1 selected, that score below 0.5 exactly where they decide 0.
+The unknowns are whole numbers from 0 up, one for each combination of groups, decision and outcome (or none); each
+number that the report shows is an equation. A count is derived where the equations leave it only one value. For binary
+models of classes 0 and 1, the positive class 1 selected, that score below 0.5 exactly where they decide 0.
 """
 
 import itertools
@@ -79,7 +79,9 @@ class Attacker:
         return np.array([of(groups) == group for groups, _, _ in self.unknowns])
 
     def _where(self, mask, predicted=(0, 1), actual=(0, 1, None)):
-        return np.array([float(m and p in predicted and a in actual) for m, (_, p, a) in zip(mask, self.unknowns)])
+        return np.array(
+            [float(m and p in predicted and a in actual) for m, (_, p, a) in zip(mask, self.unknowns, strict=True)]
+        )
 
     def _counts(self):
         """(what, row) of everything that may be counted about a group, and about a combination of groups."""
