@@ -97,22 +97,27 @@ def breach_alerts(window: str) -> Iterator[Alert]:
 
 
 def ratio_alert(name: str, kind: str, direction: str, threshold: float, words: str, window: str) -> Alert:
-    """A share of a group divided by that of the reference group is too low or too high, and so is its interval."""
-    sign, bound = {"below": ("<", "upper"), "above": (">", "lower")}[direction]
+    """A share of a group divided by that of the reference group is too low or too high, and so is its interval.
+
+    Where nobody of the reference group is counted there is no ratio: its bound alone decides, and is what is told.
+    """
+    sign, side, bounded = {"below": ("<", "upper", "at most "), "above": (">", "lower", "at least ")}[direction]
     beyond = f"{sign} {threshold:g}"
-    value = ratio(kind, window)
-    interval = f"95 % interval {shown(ratio(f'{kind}_lower', window))} to {shown(ratio(f'{kind}_upper', window))}"
+    value, bound = ratio(kind, window), ratio(f"{kind}_simultaneous_{side}", window)
+    lower, upper = (shown(ratio(f"{kind}_{end}", window)) for end in ("lower", "upper"))
+    interval = either(value, f"95 % interval {lower} to {upper}", "no ratio, for there it is nobody")
+    times = either(value, "", bounded) + '{{ $value | printf "%.2f" }} times as often as'
     return Alert(
         name,
         f"""\
-  {value} {beyond}
+  ({value} {beyond} or ({bound} unless {value}))
 and
-  {ratio(f"{kind}_simultaneous_{bound}", window)} {beyond}
+  {bound} {beyond}
 {both_eligible("selection_rate", window)}""",
         "warning",
-        f'{WHO}: {WHOSE} {words} {{{{ $value | printf "%.2f" }}}} times as often as {reference_name()}',
-        f'Over the last {window} {WHOSE} {words} {{{{ $value | printf "%.2f" }}}} times as often as the reference '
-        f"group ({interval}; {counted('selection_rate', window)}), {direction} the {threshold:g} that is tolerated. "
+        f"{WHO}: {WHOSE} {words} {times} {reference_name()}",
+        f"Over the last {window} {WHOSE} {words} {times} the reference group "
+        f"({interval}; {counted('selection_rate', window)}), {direction} the {threshold:g} that is tolerated. "
         + HARDLY_CHANCE,
         "Look at the selection rates of both groups over time, at the features that make the difference "
         f"(model_group_feature:plumbline_attribution_difference:mean_increase{window}), and at what changed: "
@@ -258,6 +263,14 @@ def reference_name() -> str:
 def shown(series: str) -> str:
     """A template of the value of a series of the alert's group."""
     return looked_up(series + "{%s,group=%%q}", '. | first | value | printf "%.2f"')
+
+
+def either(series: str, present: str, absent: str) -> str:
+    """A template: one text where the alert's group has the series, another where it has not."""
+    query = f"{series}{{{SAME_FEATURE},group=%q}}"
+    return (
+        f"{{{{ if printf `{query}` {ITS_FEATURE} $labels.group | query }}}}{present}{{{{ else }}}}{absent}{{{{ end }}}}"
+    )
 
 
 def counted(rate: str, window: str) -> str:

@@ -5,7 +5,6 @@ divides, so that no rule gives NaN or Inf. The rules are meant to be evaluated i
 """
 
 from collections.abc import Iterator
-from statistics import NormalDist
 
 from k8s.monitoring.promql import (
     DECLARED,
@@ -23,11 +22,11 @@ from k8s.monitoring.promql import (
     ratio,
 )
 from service.monitor.fairness import ELIGIBLE_DENOMINATOR
-from service.monitor.intervals import CONFIDENCE
+from service.monitor.intervals import CONFIDENCE, quantile
 
 Rule = tuple[str, str]  # name, expression
 
-Z = repr(NormalDist().inv_cdf(0.5 + CONFIDENCE / 2))
+Z = repr(quantile(CONFIDENCE))
 PER_FEATURE = "model_sensitive_feature"
 
 # Counts are whole, and increase() never gives less than what it saw. What is left of a cell whose outcomes were all
@@ -199,10 +198,7 @@ def differences(window: str) -> Iterator[Rule]:
     """Rate of each declared group minus that of the reference group, with Newcombe's hybrid interval (1998)."""
     for rate in RATES:
         name, value = f"{rate}_difference", ratio(rate, window)
-        yield (
-            ratio(name, window),
-            f"  {compared(value)}\n- on ({FEATURE}) group_left ()\n  {of_reference(value)}",
-        )
+        yield ratio(name, window), difference_from_reference(value)
         for kind in ("", "_simultaneous") if rate in JUDGED_DIFFERENCES else ("",):
             below = f"({value} - {ratio(f'{rate}{kind}_lower', window)})^2"
             above = f"({ratio(f'{rate}{kind}_upper', window)} - {value})^2"
@@ -219,41 +215,73 @@ def differences(window: str) -> Iterator[Rule]:
                 )
 
 
+def difference_from_reference(value: str) -> str:
+    """A value of each declared group minus that of the reference group."""
+    return f"  {compared(value)}\n- on ({FEATURE}) group_left ()\n  {of_reference(value)}"
+
+
 def ratios(window: str) -> Iterator[Rule]:
-    """Shares selected and not selected, group / reference group; Katz's log interval (1978), none at a count of 0."""
+    """Shares selected and not selected, group / reference group, with Katz's log interval (1978).
+
+    As in `service.monitor.intervals`, half a case is added to all four counts where one of the two counted is 0
+    (Walter 1975). Around what that gives, `_centre`, lie the bounds; the ratio itself is of the counts as they are.
+    Where the reference group's count is 0 it is absent, and so are the bounds but for the one that judges.
+    """
     n, selected = increase("selection_rate_denominator", window), increase("selection_rate_numerator", window)
+    not_selected = increase("not_selected", window)
+    yield not_selected, f"  ({n} - {selected}) {COUNTED}\nor\n  0 * {n}"
     for name, count, bound, sign in (
-        ("impact_ratio", f"({selected} {COUNTED})", "upper", "+"),
-        ("adverse_ratio", f"(({n} - {selected}) {COUNTED})", "lower", "-"),
+        ("impact_ratio", selected, "upper", ""),
+        ("adverse_ratio", not_selected, "lower", "-"),
     ):
-        share = f"({count} / {n} or 0 * {n})"
+        value, centre = ratio(name, window), ratio(f"{name}_centre", window)
+        added, error = increase(f"{name}_added_cases", window), ratio(f"{name}_log_standard_error", window)
         yield (
-            ratio(name, window),
+            value,
             f"""\
-  ({share} and {compared(n)})
+  {compared(count)} / {n}
 / on ({FEATURE}) group_left ()
-  {of_reference(f"({count} / {n})")}""",
+  {of_reference(f"({count} > 0) / {n}")}""",
         )
-        variance, error = f"(1 / {count} - 1 / {n})", ratio(f"{name}_log_standard_error", window)
+        yield (
+            added,
+            f"""\
+clamp_max(
+    ({compared(count)} == bool 0)
+  + on ({FEATURE}) group_left ()
+    {of_reference(f"({count} == bool 0)")},
+  1
+) / 2""",
+        )
+        own_count, own_n = f"({count} + {added})", f"({n} + {added})"
+        reference_count, reference_n = (
+            f"({added} + on ({FEATURE}) group_left () {of_reference(series)})" for series in (count, n)
+        )
+        yield (
+            centre,
+            f"""\
+  ({own_count} / {own_n})
+/
+  ({reference_count} / {reference_n})""",
+        )
         # Where all of both groups were counted, rounding must not make the variance negative.
         yield (
             error,
             f"""\
 sqrt(clamp_min(
-    ({variance} and {compared(n)})
-  + on ({FEATURE}) group_left ()
-    {of_reference(variance)},
+    1 / {own_count} - 1 / {own_n}
+  + 1 / {reference_count} - 1 / {reference_n},
   0
 ))""",
         )
-        yield ratio(f"{name}_lower", window), f"{ratio(name, window)} * exp(-{Z} * {error})"
-        yield ratio(f"{name}_upper", window), f"{ratio(name, window)} * exp({Z} * {error})"
+        yield ratio(f"{name}_lower", window), f"{centre} * exp(-{Z} * {error}) and {value}"
+        yield ratio(f"{name}_upper", window), f"{centre} * exp({Z} * {error}) and {value}"
         yield (
             ratio(f"{name}_simultaneous_{bound}", window),
             f"""\
-  {ratio(name, window)}
+  {centre}
 *
-  exp({"-" if sign == "-" else ""}{error} * on ({FEATURE}) group_left () {SIMULTANEOUS_Z})""",
+  exp({sign}{error} * on ({FEATURE}) group_left () {SIMULTANEOUS_Z})""",
         )
 
 

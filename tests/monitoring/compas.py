@@ -187,21 +187,36 @@ def expected_differences(rates, of_reference, labels, z):
             yield close(ratio(f"{name}_difference_simultaneous_upper", labels), high)
 
 
+def close_or_absent(expr, value):
+    return absent(expr) if np.isnan(value) else close(expr, value)
+
+
+def log_interval(x, n, x_reference, n_reference, alpha):
+    """statsmodels' interval of a ratio; half a case is added to all four counts where one of the counted is 0."""
+    added = 0.5 if 0 in (x, x_reference) else 0
+    counts = (count + added for count in (x, n, x_reference, n_reference))
+    return confint_proportions_2indep(*counts, compare="ratio", method="log", alpha=alpha)
+
+
 def expected_ratios(selected, of_reference, labels, z):
     (x, n), (x_reference, n_reference) = selected, of_reference
     alpha = 2 * (1 - NormalDist().cdf(z))
+    yield close(of_group_series("not_selected", "", labels), n - x)
     for name, pair, bound in (
         ("impact_ratio", (x, n, x_reference, n_reference), 1),
         ("adverse_ratio", (n - x, n, n_reference - x_reference, n_reference), 0),
     ):
-        value = (pair[0] / pair[1]) / (pair[2] / pair[3])
-        yield close(ratio(name, labels), value)
-        low, high = confint_proportions_2indep(*pair, compare="ratio", method="log", alpha=0.05)
-        yield close(ratio(f"{name}_lower", labels), low)
-        yield close(ratio(f"{name}_upper", labels), high)
+        defined = pair[2] > 0
+        value = (pair[0] / pair[1]) / (pair[2] / pair[3]) if defined else np.nan
+        low, high = log_interval(*pair, alpha=0.05)
+        yield close_or_absent(ratio(name, labels), value)
+        yield close_or_absent(ratio(f"{name}_lower", labels), low if defined else np.nan)
+        yield close_or_absent(ratio(f"{name}_upper", labels), high if defined else np.nan)
+        yield close(of_group_series(f"{name}_added_cases", "", labels), 0.5 if 0 in (pair[0], pair[2]) else 0)
+        yield close(ratio(f"{name}_centre", labels), np.sqrt(low * high))
         error = np.log(high / low) / (2 * NormalDist().inv_cdf(0.975))
         yield close(ratio(f"{name}_log_standard_error", labels), error)
-        bounds = confint_proportions_2indep(*pair, compare="ratio", method="log", alpha=alpha)
+        bounds = log_interval(*pair, alpha=alpha)
         yield close(ratio(f"{name}_simultaneous_{('lower', 'upper')[bound]}", labels), bounds[bound])
 
 

@@ -5,10 +5,13 @@ from pathlib import Path
 from statistics import NormalDist
 
 import pytest
+from compas import log_interval
 from promtool import alive, counted, described, expect, firing, passes, series
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from k8s.monitoring.render_rules import render
+from service.monitor.comparison import compare_difference, compare_ratio
+from service.monitor.fairness import LEAST_IMPACT_RATIO, MOST_ADVERSE_RATIO, Rate
 
 RULES = (Path(__file__).parents[2] / "k8s/monitoring/rules/fairness-1d.yaml").read_text(encoding="utf-8")
 SOON = render("10m", interval="1m", for_="2m", keep_firing_for="3m")
@@ -44,6 +47,13 @@ BY_HAND = [
     (0, 500, 400, 500, 1.645),
     (500, 500, 500, 500, 1.645),
     (500, 500, 0, 500, 1.645),
+    (0, 500, 250, 500, 1.645),  # nobody selected
+    (0, 40, 3, 40, 1.645),  # nobody selected, of few
+    (0, 29, 250, 500, 1.645),
+    (200, 500, 500, 500, 1.645),  # nobody adverse in the reference group: no adverse ratio, and a breach of it
+    (499, 500, 500, 500, 1.645),
+    (0, 500, 500, 500, 2.326),
+    (40, 40, 9999, 10000, 1.645),  # an adverse ratio of 0 below its own interval
     (620, 1000, 500, 1000, 1.645),
     (640, 1000, 500, 1000, 1.645),
     (640, 1000, 500, 1000, 3.5),
@@ -76,10 +86,32 @@ def breaches(alert, x, n, x_reference, n_reference, z):
         return low > 0.1 or high < -0.1
     if alert == "FairnessAdverseRatio":
         x, x_reference = n - x, n_reference - x_reference
-    if 0 in (x, x_reference):
-        return False
-    low, high = confint_proportions_2indep(x, n, x_reference, n_reference, compare="ratio", method="log", alpha=alpha)
-    return high < 0.8 if alert == "FairnessImpactRatio" else low > 2
+    value = x / n / (x_reference / n_reference) if x_reference else None
+    low, high = log_interval(x, n, x_reference, n_reference, alpha)
+    if alert == "FairnessImpactRatio":
+        return high < 0.8 and (value is None or value < 0.8)
+    return low > 2 and (value is None or value > 2)
+
+
+def reported(alert, x, n, x_reference, n_reference, z):
+    """Whether the report calls the table a breach."""
+    if alert == "FairnessImpactRatio":
+        found = compare_ratio(
+            Rate(x, n), Rate(x_reference, n_reference), z=z, at_least=LEAST_IMPACT_RATIO, at_most=None
+        )
+    elif alert == "FairnessAdverseRatio":
+        adverse = Rate(n - x, n), Rate(n_reference - x_reference, n_reference)
+        found = compare_ratio(*adverse, z=z, at_least=None, at_most=MOST_ADVERSE_RATIO)
+    else:
+        found = compare_difference(Rate(x, n), Rate(x_reference, n_reference), z=z)
+    return found["state"] == "breach"
+
+
+@pytest.mark.parametrize("alert", COUNTS)
+@pytest.mark.parametrize("table", TABLES)
+def test_the_report_calls_the_same_tables_breaches(alert, table):
+    """What an alert says of exact counts, the report says."""
+    assert reported(alert, *table) == breaches(alert, *table)
 
 
 @pytest.mark.parametrize("alert", COUNTS)
@@ -170,6 +202,29 @@ def test_what_the_alert_on_selection_says(tmp_path):
                     "that is tolerated. " + HARDLY_CHANCE,
                     LOOK_AT_SELECTION,
                 ),
+            ],
+        ),
+        every="1m",
+    )
+
+
+def test_what_the_alert_says_where_there_is_no_ratio(tmp_path):
+    """Nobody is denied in the reference group: the bound is told, as a bound."""
+    passes(
+        tmp_path,
+        SOON,
+        (
+            selecting(("0+40x60", "0+60x60"), ("0+100x60", "0+0x60")),
+            [firing("FairnessAdverseRatio", labels(), time="30m")],
+            [
+                said(
+                    "FairnessAdverseRatio",
+                    "m/1: sex f is denied the favourable prediction at least 117.30 times as often as m",
+                    "Over the last 10m sex f is denied the favourable prediction at least 117.30 times as often as the "
+                    "reference group (no ratio, for there it is nobody; 1000 counted, and 1000 in the reference "
+                    "group), above the 2 that is tolerated. " + HARDLY_CHANCE,
+                    LOOK_AT_SELECTION,
+                )
             ],
         ),
         every="1m",
