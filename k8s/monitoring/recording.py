@@ -41,6 +41,7 @@ def recording_rules(window: str) -> list[Rule]:
         *rates(window),
         *disparities(window),
         *differences(window),
+        *averages(window),
         *ratios(window),
         *calibration(window),
         *attribution(window),
@@ -151,11 +152,16 @@ def wilson(rate: str, side: str, square: str) -> str:
 
 def disparities(window: str) -> Iterator[Rule]:
     """fairlearn's max - min and min / max over the declared groups, and over those with denominator >= 30."""
-    names = {
+    difference_names = {
         "demographic_parity_difference": "selection_rate",
         "equal_opportunity_difference": "true_positive_rate",
         "false_positive_rate_difference": "false_positive_rate",
         "predictive_parity_difference": "positive_predictive_value",
+    }
+    ratio_names = {
+        "demographic_parity_ratio": "selection_rate",
+        "equal_opportunity_ratio": "true_positive_rate",
+        "false_positive_rate_ratio": "false_positive_rate",
     }
     for suffix in ("", "_eligible"):
 
@@ -167,7 +173,7 @@ def disparities(window: str) -> Iterator[Rule]:
             eligible = f" and {denominator} >= {ELIGIBLE_DENOMINATOR}" if suffix else ""
             return f"({ratio(rate, window)}{DECLARED}{eligible})"
 
-        for name, rate in names.items():
+        for name, rate in difference_names.items():
             yield (
                 disparity(name),
                 f"""\
@@ -177,20 +183,30 @@ def disparities(window: str) -> Iterator[Rule]:
 and
   count by ({FEATURE}) {declared(rate)} > 1""",
             )
-        yield (
-            disparity("demographic_parity_ratio"),
-            f"""\
-  min by ({FEATURE}) {declared("selection_rate")}
+        for name, rate in ratio_names.items():
+            yield (
+                disparity(name),
+                f"""\
+  min by ({FEATURE}) {declared(rate)}
 /
-  (max by ({FEATURE}) {declared("selection_rate")} > 0)
+  (max by ({FEATURE}) {declared(rate)} > 0)
 and
-  count by ({FEATURE}) {declared("selection_rate")} > 1""",
+  count by ({FEATURE}) {declared(rate)} > 1""",
+            )
+        # Each needs both of the two that it is made of.
+        opportunity, false_alarms = (
+            disparity("equal_opportunity_difference"),
+            disparity("false_positive_rate_difference"),
         )
-        opportunity = disparity("equal_opportunity_difference")
-        false_alarms = disparity("false_positive_rate_difference")
         yield (
             disparity("equalized_odds_difference"),
             f"  ({opportunity} >= {false_alarms})\nor\n  ({false_alarms} > {opportunity})",
+        )
+        yield disparity("equalized_odds_difference_mean"), f"({opportunity} + {false_alarms}) / 2"
+        opportunity, false_alarms = disparity("equal_opportunity_ratio"), disparity("false_positive_rate_ratio")
+        yield (
+            disparity("equalized_odds_ratio"),
+            f"  ({opportunity} <= {false_alarms})\nor\n  ({false_alarms} < {opportunity})",
         )
 
 
@@ -213,6 +229,42 @@ def differences(window: str) -> Iterator[Rule]:
     {of_reference(others)}
 )""",
                 )
+
+
+def averages(window: str) -> Iterator[Rule]:
+    """AIF360's averages of two signed differences, group - reference group: of TPR and FPR, of PPV and FOR.
+
+    The false omission rate FOR = FN / (FN + TN) is here for that alone, and has no bounds.
+    """
+    omission, omission_difference = (
+        ratio("false_omission_rate", window),
+        ratio("false_omission_rate_difference", window),
+    )
+    negatives = f"{cells(window)} unless {class_with('positive', 'predicted')}"
+    total = f"sum by ({GROUP}) ({negatives} and {model_with('positive')})"
+    yield (
+        omission,
+        f"""\
+(
+    sum by ({GROUP}) (
+      {negatives} and {class_with("positive", "actual")}
+    )
+  or
+    0 * {total}
+)
+/
+{total}""",
+    )
+    yield omission_difference, difference_from_reference(omission)
+    for name, one, other in (
+        ("average_odds_difference", "true_positive_rate_difference", "false_positive_rate_difference"),
+        (
+            "average_predictive_value_difference",
+            "positive_predictive_value_difference",
+            "false_omission_rate_difference",
+        ),
+    ):
+        yield ratio(name, window), f"({ratio(one, window)} + {ratio(other, window)}) / 2"
 
 
 def difference_from_reference(value: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from fairlearn import metrics as fairlearn
 from promtool import REPLICAS, absent, alive, all_finite, close, described, selector, series, stepping
-from sklearn.metrics import precision_score
+from sklearn.metrics import precision_score, recall_score
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 FILE = Path(__file__).parents[3] / "shared" / "data" / "compas.csv"
@@ -120,6 +120,7 @@ def expected_of_feature(frame, model, favourable, feature):
         else:
             yield from expected_differences(rates, fractions[reference], labels, z)
             yield from expected_ratios(rates["selection_rate"], fractions[reference]["selection_rate"], labels, z)
+            yield from expected_averages(of_group, frame[frame[feature] == reference], labels)
     yield from expected_disparities(frame, labelled, where, favourable, feature, fractions)
 
 
@@ -185,6 +186,27 @@ def expected_differences(rates, of_reference, labels, z):
             low, high = confint_proportions_2indep(*pair, compare="diff", method="newcomb", alpha=alpha)
             yield close(ratio(f"{name}_difference_simultaneous_lower", labels), low)
             yield close(ratio(f"{name}_difference_simultaneous_upper", labels), high)
+
+
+def expected_averages(of_group, of_reference, labels):
+    """AIF360's averages of two differences, from scikit-learn's scores."""
+    scores = {
+        "tpr": {"pos_label": 1, "score": recall_score},
+        "tnr": {"pos_label": 0, "score": recall_score},
+        "ppv": {"pos_label": 1, "score": precision_score},
+        "npv": {"pos_label": 0, "score": precision_score},
+    }
+
+    def scored(people, name):
+        known, how = people[people["labelled"]], dict(scores[name])
+        return how.pop("score")(known["actual"], known["predicted"], zero_division=np.nan, **how)
+
+    own, others = ({name: scored(people, name) for name in scores} for people in (of_group, of_reference))
+    yield close_or_absent(ratio("false_omission_rate", labels), 1 - own["npv"])
+    apart = {name: own[name] - others[name] for name in scores}
+    yield close_or_absent(ratio("false_omission_rate_difference", labels), -apart["npv"])
+    yield close_or_absent(ratio("average_odds_difference", labels), (apart["tpr"] - apart["tnr"]) / 2)
+    yield close_or_absent(ratio("average_predictive_value_difference", labels), (apart["ppv"] - apart["npv"]) / 2)
 
 
 def close_or_absent(expr, value):
@@ -255,11 +277,11 @@ def expected_disparities(frame, labelled, where, favourable, feature, fractions)
     def kept(rows, rate, least):
         return rows[[fractions[group][rate][1] >= least for group in rows[feature]]]
 
-    def difference(rows, rate, predicted):
-        by_group = fairlearn.MetricFrame(
-            metrics=LEVELS[rate], y_true=rows["actual"], y_pred=predicted, sensitive_features=rows[feature]
+    def by_group(rate, least):
+        rows = kept(labelled, rate, least)
+        return fairlearn.MetricFrame(
+            metrics=LEVELS[rate], y_true=rows["actual"], y_pred=rows["predicted"], sensitive_features=rows[feature]
         )
-        return float(by_group.difference())
 
     for suffix, least in (("", 1), ("_eligible", 30)):
         of_all = kept(frame, "selection_rate", least)
@@ -274,15 +296,22 @@ def expected_disparities(frame, labelled, where, favourable, feature, fractions)
             ("false_positive_rate_difference", "false_positive_rate"),
             ("predictive_parity_difference", "positive_predictive_value"),
         ):
-            eligible = kept(labelled, rate, least)
-            found[name] = difference(eligible, rate, eligible["predicted"])
-        # fairlearn's equalized odds takes one set of rows; which groups are eligible may differ between TPR and FPR.
-        found["equalized_odds_difference"] = (
-            fairlearn.equalized_odds_difference(
-                labelled["actual"], labelled["predicted"], sensitive_features=labelled[feature]
-            )
-            if least == 1
-            else max(found["equal_opportunity_difference"], found["false_positive_rate_difference"])
-        )
+            found[name] = by_group(rate, least).difference()
+        found["equal_opportunity_ratio"] = by_group("true_positive_rate", least).ratio()
+        found["false_positive_rate_ratio"] = by_group("false_positive_rate", least).ratio()
+        if least == 1:
+            arguments = {
+                "y_true": labelled["actual"],
+                "y_pred": labelled["predicted"],
+                "sensitive_features": labelled[feature],
+            }
+            found["equalized_odds_difference"] = fairlearn.equalized_odds_difference(**arguments)
+            found["equalized_odds_difference_mean"] = fairlearn.equalized_odds_difference(**arguments, agg="mean")
+            found["equalized_odds_ratio"] = fairlearn.equalized_odds_ratio(**arguments)
+        else:
+            # fairlearn's takes one set of rows; which groups are eligible may differ between TPR and FPR.
+            gaps = found["equal_opportunity_difference"], found["false_positive_rate_difference"]
+            found["equalized_odds_difference"], found["equalized_odds_difference_mean"] = max(gaps), sum(gaps) / 2
+            found["equalized_odds_ratio"] = min(found["equal_opportunity_ratio"], found["false_positive_rate_ratio"])
         for name, value in found.items():
             yield close(ratio(name + suffix, where, "model_sensitive_feature"), value)

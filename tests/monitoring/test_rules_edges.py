@@ -247,6 +247,54 @@ def of_selected(x, n, x_reference, n_reference):
     return [*inputs, *info(z=z)], [*expected, absent('{__name__=~".+_ratio.+",group="m"}'), all_finite()]
 
 
+def test_equalized_odds_ratio_needs_both_ratios_and_the_mean_both_gaps(tmp_path):
+    """Without a false alarm anywhere the ratio of FPR is undefined, its gap is 0."""
+    cells = {
+        "m": {("0", "0"): 60, ("0", "1"): 40, ("1", "1"): 60},
+        "f": {("0", "0"): 50, ("0", "1"): 10, ("1", "1"): 10},
+    }
+    inputs = [one for group, of_group in cells.items() for one in counted(of_group, group=group)]
+    passes(
+        tmp_path,
+        RULES,
+        (
+            [*inputs, *info()],
+            [
+                close(recorded("equal_opportunity_ratio", level=PER_FEATURE), 0.5 / 0.6),
+                absent(recorded("false_positive_rate_ratio", level=PER_FEATURE)),
+                absent(recorded("equalized_odds_ratio", level=PER_FEATURE)),
+                close(recorded("equalized_odds_difference_mean", level=PER_FEATURE), 0.05),
+                absent(recorded("equal_opportunity_ratio_eligible", level=PER_FEATURE)),
+                absent(recorded("equalized_odds_difference_mean_eligible", level=PER_FEATURE)),
+                all_finite(),
+            ],
+        ),
+    )
+
+
+def test_averages_need_both_differences(tmp_path):
+    """A group in which nobody is predicted negative omits nobody: it has no false omission rate."""
+    cells = {"m": EVEN, "f": {("1", "0"): 20, ("1", "1"): 20}, "x": {("0", "0"): 30, ("1", "0"): 10, ("1", "1"): 20}}
+    inputs = [one for group, of_group in cells.items() for one in counted(of_group, group=group)]
+    tpr, fpr, ppv = 70 / 110, 30 / 90, 70 / 100
+    passes(
+        tmp_path,
+        RULES,
+        (
+            [*inputs, *info()],
+            [
+                absent(recorded("false_omission_rate", group="f")),
+                absent(recorded("average_predictive_value_difference", group="f")),
+                close(recorded("average_odds_difference", group="f"), (1 - tpr + 1 - fpr) / 2),
+                close(recorded("false_omission_rate", group="x"), 0),
+                close(recorded("average_predictive_value_difference", group="x"), (20 / 30 - ppv - 0.4) / 2),
+                close(recorded("average_odds_difference", group="x"), (1 - tpr + 0.25 - fpr) / 2),
+                all_finite(),
+            ],
+        ),
+    )
+
+
 def test_bounds_stay_shares_at_the_ends(tmp_path):
     """Wilson's interval of 0 of 4 begins at 0, and of 4 of 4 ends at 1; at n = 1 too there is nothing but numbers."""
     upper = 3.841458820694124 / (4 + 3.841458820694124)
