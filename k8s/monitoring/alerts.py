@@ -99,18 +99,22 @@ def breach_alerts(window: str) -> Iterator[Alert]:
 def ratio_alert(name: str, kind: str, direction: str, threshold: float, words: str, window: str) -> Alert:
     """A share of a group divided by that of the reference group is too low or too high, and so is its interval.
 
-    Where nobody of the reference group is counted there is no ratio: its bound alone decides, and is what is told.
+    Where nobody of the reference group is counted there is no ratio. It cannot be too low then; where anybody of the
+    group is counted its bound alone decides whether it is too high, and is what is told.
     """
     sign, side, bounded = {"below": ("<", "upper", "at most "), "above": (">", "lower", "at least ")}[direction]
     beyond = f"{sign} {threshold:g}"
     value, bound = ratio(kind, window), ratio(f"{kind}_simultaneous_{side}", window)
+    infinite = (
+        f" or ({bound} unless {value} and {increase('not_selected', window)} > 0)" if direction == "above" else ""
+    )
     lower, upper = (shown(ratio(f"{kind}_{end}", window)) for end in ("lower", "upper"))
     interval = either(value, f"95 % interval {lower} to {upper}", "no ratio, for there it is nobody")
     times = either(value, "", bounded) + '{{ $value | printf "%.2f" }} times as often as'
     return Alert(
         name,
         f"""\
-  ({value} {beyond} or ({bound} unless {value}))
+  ({value} {beyond}{infinite})
 and
   {bound} {beyond}
 {both_eligible("selection_rate", window)}""",

@@ -4,6 +4,7 @@ A *breach* takes an effect beyond what is tolerated, an interval that excludes w
 sensitive feature at once, and enough rows on both sides. The alert rules decide by the same three conditions.
 """
 
+import math
 from typing import Any, Literal
 
 from service.monitor.fairness import (
@@ -29,8 +30,10 @@ def compare_ratio(
     value = rate.value / reference.value if rate.value is not None and reference.value else None
     state: State = "insufficient"
     if judged is not None and _enough(rate, reference):
-        too_low = at_least is not None and judged[1] < at_least and (value is None or value < at_least)
-        too_high = at_most is not None and judged[0] > at_most and (value is None or value > at_most)
+        # Where nobody of the reference group is counted there is no ratio; anybody of the group is beyond it then.
+        beyond = value if value is not None else math.inf if rate.numerator else 0.0
+        too_low = at_least is not None and value is not None and value < at_least and judged[1] < at_least
+        too_high = at_most is not None and beyond > at_most and judged[0] > at_most
         state = "breach" if too_low or too_high else "ok"
     return _number(value, shown if value is not None else None) | {"state": state}
 

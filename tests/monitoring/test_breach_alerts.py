@@ -54,6 +54,9 @@ BY_HAND = [
     (499, 500, 500, 500, 1.645),
     (0, 500, 500, 500, 2.326),
     (40, 40, 9999, 10000, 1.645),  # an adverse ratio of 0 below its own interval
+    (40, 40, 10000, 10000, 1.645),  # nobody adverse anywhere: sizes alone are no difference
+    (0, 10000, 0, 40, 1.645),  # nobody selected anywhere
+    (1, 10000, 0, 40, 1.645),  # somebody selected, of the group alone
     (620, 1000, 500, 1000, 1.645),
     (640, 1000, 500, 1000, 1.645),
     (640, 1000, 500, 1000, 3.5),
@@ -89,8 +92,8 @@ def breaches(alert, x, n, x_reference, n_reference, z):
     value = x / n / (x_reference / n_reference) if x_reference else None
     low, high = log_interval(x, n, x_reference, n_reference, alpha)
     if alert == "FairnessImpactRatio":
-        return high < 0.8 and (value is None or value < 0.8)
-    return low > 2 and (value is None or value > 2)
+        return value is not None and value < 0.8 and high < 0.8
+    return low > 2 and (value > 2 if value is not None else x > 0)
 
 
 def reported(alert, x, n, x_reference, n_reference, z):
