@@ -34,6 +34,8 @@ EXPLAIN_FIELDS = ("top_k", "tolerance", "deadline_ms", "if")
 TOLERANCE = (0.001, 1.0)
 DEADLINE_MS = (1.0, 600_000.0)
 MAX_ID_LENGTH = 64
+EXPECTED_ID = f"a string of 1 to {MAX_ID_LENGTH} characters is expected"
+NUL = "\0"  # which PostgreSQL cannot store
 MAX_GROUP_LENGTH = 200
 # A longer key is not compared with the declared names: the comparison is quadratic.
 LONGEST_COMPARED_KEY = 200
@@ -82,6 +84,9 @@ class RequestSchema:
             _same_length("ids", ids, instances)
             if len(set(ids)) != len(ids):
                 raise InvalidRequest("ids", "each id may stand in a request once")
+            for index, id_ in enumerate(ids):
+                if NUL in id_:
+                    raise InvalidRequest(f"ids[{index}]", EXPECTED_ID)
         if groups is not None:
             _same_length("sensitive_features", groups, instances)
             for index, row in enumerate(groups):
@@ -154,7 +159,7 @@ class RequestSchema:
                 text = ("missing; " if missing else "") + expected_value(self._features[name])
                 return InvalidRequest(f"instances[{index}].{name}", text)
             case ("ids", int(index), *_):
-                return InvalidRequest(f"ids[{index}]", f"a string of 1 to {MAX_ID_LENGTH} characters is expected")
+                return InvalidRequest(f"ids[{index}]", EXPECTED_ID)
             case ("sensitive_features", int(index), str(name), *_):
                 text = expected_group(self._sensitive[name])
                 return InvalidRequest(f"sensitive_features[{index}].{name}", text)

@@ -111,6 +111,7 @@ BESIDE = {
     "ids a string": (request(ids="a"), "ids: a list"),
     "id a number": (request({}, {}, ids=["a", 1]), "ids[1]: a string of 1 to 64 characters"),
     "id null": (request(ids=[None]), "ids[0]: a string of 1 to 64 characters"),
+    "id with a NUL": (request(ids=["a\0b"]), "ids[0]: a string of 1 to 64 characters"),
     "id empty": (request(ids=[""]), "ids[0]: a string of 1 to 64 characters"),
     "id too long": (request(ids=["x" * 65]), "ids[0]: a string of 1 to 64 characters"),
     "id twice": (request({}, {}, ids=["a", "a"]), "ids: each id"),
