@@ -101,14 +101,15 @@ class Counters:
         """Count n rows: their combinations, indices of the predicted class `(n,)`, scores `(n,)`."""
         self._make_room()
         joint = np.fromiter((group.number for group in groups), np.int64, len(groups))
-        for table, index, weights in (
+        tables = (
             (self.predictions, predicted, None),
             (self.score_sum, predicted, scores),
             (self.score_bins, score_bin(scores), None),
-        ):
-            cells = joint * table.shape[1] + index
-            # In the order of rows, so that a float sum never falls by another order of adding.
-            table += np.bincount(cells, weights, table.size).reshape(table.shape).astype(table.dtype)
+        )
+        # In the order of rows, so that a float sum never falls by another order of adding; all or nothing.
+        added = [np.bincount(joint * table.shape[1] + index, weights, table.size) for table, index, weights in tables]
+        for (table, _, _), numbers in zip(tables, added, strict=True):
+            table += numbers.reshape(table.shape).astype(table.dtype)
 
     def add_outcomes(self, joined: Sequence[JoinedOutcome]) -> None:
         """Count outcomes that were accepted, each once."""
