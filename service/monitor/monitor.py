@@ -137,7 +137,8 @@ class FairnessMonitor:
         """Note how many rows of each sum are in the records, and let go of past days."""
         with self._lock:
             for key, number in rows.items():
-                counters.daily[key].saved = number
+                if key in counters.daily:  # else somebody saved at the same time, and a day has ended
+                    counters.daily[key].saved = number
             newest = max(day for day, _ in counters.daily)
             for key, total in list(counters.daily.items()):
                 if key[0] < newest and total.saved == total.rows:
