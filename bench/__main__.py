@@ -1,16 +1,20 @@
-"""The command line of the measurements: `http` beside the tutorial's way, `explain` beside shap."""
+"""The command line of the measurements: this service beside the usual ways, and what its alerts and monitor cost."""
 
 import signal
 import sys
 
 import typer
 
+from bench.alerts import alerts
 from bench.explain import explain
 from bench.http import http
+from bench.monitor import monitor
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 cli.command()(http)
 cli.command()(explain)
+cli.command()(alerts)
+cli.command()(monitor)
 
 
 @cli.callback()

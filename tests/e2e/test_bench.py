@@ -1,4 +1,4 @@
-"""The measurements: what wrk prints is understood, and `bench http` prints its table. No figure is judged."""
+"""The measurements: what wrk prints is understood, and each prints its table. No figure is judged."""
 
 import os
 import shutil
@@ -115,3 +115,29 @@ def test_http_refuses_connections_that_are_no_numbers(connections: str):
     run = run_http("--connections", connections)
     assert run.returncode == 2
     assert "numbers from 1 to 10000" in run.stderr
+
+
+def printed_rows(*arguments: str) -> list[list[str]]:
+    run = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=180
+    )
+    assert run.returncode == 0, run.stderr
+    lines = [line.strip() for line in run.stdout.splitlines()]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def test_alerts_prints_false_alarms_and_power():
+    """A row for each size and selection rate; the same seed gives the same figures."""
+    rows = printed_rows("alerts", "--runs", "5")
+    assert len(rows) == 2 + 4 * 3
+    assert rows[2][:2] == ["100", "10%"]
+    assert all(0 <= float(cell.removesuffix(" %")) <= 100 for row in rows[2:] for cell in row[2:])
+    assert printed_rows("alerts", "--runs", "5") == rows
+    assert printed_rows("alerts", "--runs", "5", "--seed", "8") != rows
+
+
+def test_monitor_prints_what_it_adds_to_a_request():
+    """Alone, watched, and the difference of the two."""
+    figures = {row[0]: row[1] for row in printed_rows("monitor", "--requests", "3000", "--rounds", "1")[2:]}
+    assert figures.keys() == {"alone", "watched", "the monitor's part"}
+    assert float(figures["watched"]) > 0
