@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.alerts import GROUPS, TRUE_RATIO, below_four_fifths, breaches, windows
@@ -117,6 +117,7 @@ def test_a_group_without_positives_has_no_true_positive_rate():
 counts = st.integers(0, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
+@settings(deadline=None)
 @given(counts, counts, st.floats(1.6, 4))
 def test_nothing_is_nan_or_infinite(one, other, z):
     """For any counts; what is undefined is None, and then there is no breach by value."""

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from declared import AGE_BAND, SEX, declared
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.monitor.counters import (
@@ -81,6 +81,7 @@ def test_rows_that_do_not_fit_count_in_no_table():
     assert counters.predictions.sum() == counters.score_bins.sum() == counters.score_sum.sum() == 0
 
 
+@settings(deadline=None)
 @given(rows, st.lists(st.integers(0, 12), max_size=5))
 def test_predictions_are_counted_as_a_recount_counts_them(predictions, cuts):
     """In each sensitive feature and intersection, by class and by score, in whatever portions they come."""
@@ -106,6 +107,7 @@ outcomes = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(outcomes, st.lists(st.integers(0, 12), max_size=5))
 def test_outcomes_are_counted_as_a_recount_counts_them(joined, cuts):
     """By prediction and outcome, and by score and outcome."""
@@ -131,6 +133,7 @@ def test_outcomes_are_counted_as_a_recount_counts_them(joined, cuts):
     assert all(sex[group, actual] == pytest.approx(n) for (index, group, actual), n in sums.items() if index == 0)
 
 
+@settings(deadline=None)
 @given(st.lists(rows, min_size=1, max_size=8))
 def test_no_number_ever_falls(portions):
     """Also in the last digit of a float sum, as a scraper would take that for a restart."""
@@ -146,6 +149,7 @@ def test_no_number_ever_falls(portions):
 margins = st.floats(-1e3, 1e3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(margins, margins, margins), min_size=1, max_size=10))
 def test_attribution_sums_are_split_by_sign(values):
     """Two sums that only grow; their difference is the sum of the values."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from declared import AGE_BAND, SEX, declared
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.monitor.groups import DECLINED, OTHER, UNKNOWN, GroupSet, JointGroups, combine, group_sets
@@ -62,6 +62,7 @@ def test_rows_that_are_alike_are_one_combination():
     assert groups.all == [groups.nobody, first, second]
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["sex", "age_band", "name"]), st.text(max_size=4)), max_size=50))
 def test_what_callers_invent_is_not_kept(rows):
     """Any number of undeclared values takes the room of `other`."""
@@ -80,6 +81,7 @@ values = st.sampled_from([None, "female", "male", UNKNOWN, DECLINED, OTHER, "mar
 ages = st.sampled_from([None, *AGE_BAND[1], UNKNOWN, DECLINED, OTHER, "1000"])
 
 
+@settings(deadline=None)
 @given(values, ages)
 def test_the_text_of_a_combination_names_it(sex, age_band):
     """As it stands in the records, for this process and for the next one, also for other models' intersections."""

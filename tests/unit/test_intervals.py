@@ -57,6 +57,7 @@ def test_katz_interval_agrees_with_statsmodels(table, confidence):
     assert katz_interval(*table, z=quantile(confidence)) == pytest.approx(expected, rel=1e-9)
 
 
+@settings(deadline=None)
 @given(tables, st.floats(0.5, 5))
 def test_intervals_contain_what_they_are_of_and_are_finite(table, z):
     """Never outside the possible range; swapping the groups turns them round."""
