@@ -1,10 +1,11 @@
-"""Databases for the audit log, SQLite and a real PostgreSQL, and the audit log on them."""
+"""Databases for the audit log, SQLite and a real PostgreSQL; the audit log and real servers on them."""
 
 from contextlib import ExitStack
 
 import postgresql as server
 import pytest
 from auditlog import AuditLog
+from servers import running
 
 from service.manifest import Manifest
 
@@ -59,3 +60,15 @@ def log_on_postgresql(postgresql, manifests):
     """One replica on PostgreSQL."""
     with AuditLog.opened(postgresql, manifests) as log:
         yield log
+
+
+@pytest.fixture
+def start(tmp_path, toys):
+    """Start replicas: `start(url, models, **settings)`; of the toys if no models are named."""
+    with ExitStack() as stack:
+
+        def start_one(url, models=toys, **settings):
+            log_file = tmp_path / f"server-{len(list(tmp_path.glob('server-*')))}.log"
+            return stack.enter_context(running(log_file, models, records_url=url, **settings))
+
+        yield start_one
