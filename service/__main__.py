@@ -45,9 +45,10 @@ def _start_or_explain(settings: Settings) -> None:
     try:
         find_packages(settings.models)
         check_one_runtime()
+        app = create_app(settings)
     except PlumblineError as error:
         _stop(str(error))
-    server = Server(create_app(settings), settings)
+    server = Server(app, settings)
     server.run()
     if not server.started:
         raise typer.Exit(1)
