@@ -20,3 +20,10 @@ def series(text):
 def value(text, name, **labels):
     """The value of one series; None where there is no such series."""
     return samples(text).get((name, tuple(sorted(labels.items()))))
+
+
+def total(text, name, **labels):
+    """The sum of all series that have these labels, and perhaps others."""
+    return sum(
+        number for (found, pairs), number in samples(text).items() if found == name and labels.items() <= set(pairs)
+    )

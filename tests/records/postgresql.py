@@ -48,6 +48,7 @@ class Postgresql:
     def __init__(self, data, port):
         self._data = data
         self._databases = 0
+        self._runs = False
         self.port = port
 
     def url(self, database):
@@ -71,14 +72,18 @@ class Postgresql:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def start(self):
-        """Start it and wait until it answers."""
+        """Start it, if it does not run, and wait until it answers."""
+        if self._runs:
+            return
         # What was written survives a killed server also without fsync, which is about the machine's end.
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
         self._control("start", "-w", "-t", START_SECONDS, "-o", options, "-l", self._data / "log")
+        self._runs = True
 
     def stop(self):
         """End it in the middle of whatever it does, as a crash would."""
         self._control("stop", "-w", "-m", "immediate")
+        self._runs = False
 
     @contextmanager
     def stopped(self):
