@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.body import read_json_body
 from service.api.http_errors import JSONResponse
 from service.api.recording import Recorder
-from service.api.schema import EXPECTED_ID, MAX_ID_LENGTH, NUL, request_object
+from service.api.schema import IDENTIFIER_EXPECTED, Identifier, request_object
 from service.errors import InvalidRequest, NotOffered, RequestError, TooManyInstances
 from service.manifest import Label, Manifest
 from service.monitor.counters import Counters, JoinedOutcome
@@ -26,7 +26,7 @@ SECONDS_PER_DAY = 86_400
 
 
 FIELDS: dict[str, Any] = {
-    "id": Annotated[str, Strict(), Field(min_length=1, max_length=MAX_ID_LENGTH)],
+    "id": Identifier,
     "label": Label,
     "correction": NotRequired[Annotated[bool, Strict()]],
 }
@@ -53,8 +53,6 @@ class OutcomesSchema:
         for number, item in enumerate(request["outcomes"]):
             if not item.keys() <= FIELDS.keys():
                 raise InvalidRequest(f"outcomes[{number}]", "unknown field; known are id, label, correction")
-            if NUL in item["id"]:
-                raise InvalidRequest(f"outcomes[{number}].id", EXPECTED_ID)
             label = item["label"]
             if not any(type(label) is type(known) and label == known for known in classes.get(str(label), ())):
                 names = ", ".join(orjson.dumps(known).decode() for same in classes.values() for known in same)
@@ -79,7 +77,7 @@ class OutcomesSchema:
             case ("outcomes",):
                 return InvalidRequest("outcomes", f"a list of 1 to {self._max_outcomes} objects is expected")
             case ("outcomes", int(number), "id", *_):
-                return InvalidRequest(f"outcomes[{number}].id", EXPECTED_ID)
+                return InvalidRequest(f"outcomes[{number}].id", IDENTIFIER_EXPECTED)
             case ("outcomes", int(number), "correction", *_):
                 return InvalidRequest(f"outcomes[{number}].correction", "true or false is expected")
             case ("outcomes", int(number), "label", *_):

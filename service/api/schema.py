@@ -34,8 +34,9 @@ EXPLAIN_FIELDS = ("top_k", "tolerance", "deadline_ms", "if")
 TOLERANCE = (0.001, 1.0)
 DEADLINE_MS = (1.0, 600_000.0)
 MAX_ID_LENGTH = 64
-EXPECTED_ID = f"a string of 1 to {MAX_ID_LENGTH} characters is expected"
-NUL = "\0"  # which PostgreSQL cannot store
+# PostgreSQL has no text with NUL in it.
+Identifier = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00]*$")]
+IDENTIFIER_EXPECTED = f"a string of 1 to {MAX_ID_LENGTH} characters is expected, none of them NUL"
 MAX_GROUP_LENGTH = 200
 # A longer key is not compared with the declared names: the comparison is quadratic.
 LONGEST_COMPARED_KEY = 200
@@ -84,9 +85,6 @@ class RequestSchema:
             _same_length("ids", ids, instances)
             if len(set(ids)) != len(ids):
                 raise InvalidRequest("ids", "each id may stand in a request once")
-            for index, id_ in enumerate(ids):
-                if NUL in id_:
-                    raise InvalidRequest(f"ids[{index}]", EXPECTED_ID)
         if groups is not None:
             _same_length("sensitive_features", groups, instances)
             for index, row in enumerate(groups):
@@ -159,7 +157,7 @@ class RequestSchema:
                 text = ("missing; " if missing else "") + expected_value(self._features[name])
                 return InvalidRequest(f"instances[{index}].{name}", text)
             case ("ids", int(index), *_):
-                return InvalidRequest(f"ids[{index}]", EXPECTED_ID)
+                return InvalidRequest(f"ids[{index}]", IDENTIFIER_EXPECTED)
             case ("sensitive_features", int(index), str(name), *_):
                 text = expected_group(self._sensitive[name])
                 return InvalidRequest(f"sensitive_features[{index}].{name}", text)
@@ -233,11 +231,10 @@ def request_object(name: str, fields: dict[str, Any]) -> Any:
 def _request_type(manifest: Manifest, max_instances: int) -> Any:
     row = request_object("Instance", {feature.name: _feature_type(feature) for feature in manifest.features})
     rows = Annotated[list[row], Field(min_length=1, max_length=max_instances), FailFast()]  # type: ignore[valid-type]
-    identifier = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_ID_LENGTH)]
     unique = Field(max_length=max_instances, json_schema_extra={"uniqueItems": True})
     fields: dict[str, Any] = {
         "instances": rows,
-        "ids": NotRequired[Annotated[list[identifier], unique, FailFast()]],
+        "ids": NotRequired[Annotated[list[Identifier], unique, FailFast()]],
         "explain": NotRequired[_explain_type(manifest)],
     }
     groups: Any = request_object(

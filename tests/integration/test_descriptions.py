@@ -139,7 +139,7 @@ def test_the_schema_bounds_what_stands_beside_the_instances(body_schema):
     """Numbers of instances and lengths of ids; an id stands once in a request."""
     properties = body_schema["request"]["properties"]
     assert (properties["instances"]["minItems"], properties["instances"]["maxItems"]) == (1, 1000)
-    assert properties["ids"]["items"] == {"type": "string", "minLength": 1, "maxLength": 64}
+    assert properties["ids"]["items"] == {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^\x00]*$"}
     assert properties["ids"]["uniqueItems"] is True
     groups = body_schema["sensitive_features"]["properties"]
     assert groups.keys() == {"sex", "age_band"}

@@ -113,6 +113,7 @@ BESIDE = {
     "id null": (request(ids=[None]), "ids[0]: a string of 1 to 64 characters"),
     "id with a NUL": (request(ids=["a\0b"]), "ids[0]: a string of 1 to 64 characters"),
     "id empty": (request(ids=[""]), "ids[0]: a string of 1 to 64 characters"),
+    "id with NUL": (request(ids=["a\0b"]), "ids[0]: a string of 1 to 64 characters is expected, none of them NUL"),
     "id too long": (request(ids=["x" * 65]), "ids[0]: a string of 1 to 64 characters"),
     "id twice": (request({}, {}, ids=["a", "a"]), "ids: each id"),
     "groups too few": (request({}, {}, sensitive_features=[{}]), "sensitive_features: one entry per instance"),

@@ -123,3 +123,19 @@ def test_a_retry_after_an_upgrade_gets_the_first_answer(start, url, tmp_path, ma
     assert found["predictions"] == [answer["predictions"][0] | {"model_version": "1"}]
     assert found["explanations"] == [{"status": "skipped", "reason": "retry"}]
     assert counted(upgraded)[0] == 0
+
+
+def test_an_id_that_a_database_cannot_hold_is_the_callers_mistake(start, url):
+    """400, not the 503 that would have it sent again for ever; strange ids that can be held are."""
+    server = start(url)
+    for path, body in (
+        ("/v1/models/toy:predict", toy.request(ids=["a\0b"])),
+        ("/v1/models/toy:outcomes", {"outcomes": [{"id": "a\0b", "label": "fraud"}]}),
+    ):
+        response = server.http.post(path, json=body)
+        assert response.status_code == 400
+        assert "none of them NUL" in response.json()["error"]
+    ids = ["\x01", "Zürich 😀", "%s %(id)s", "'; DROP TABLE predictions; --", "\\", "erased:0"]
+    assert server.predict(toy.request(*[{}] * len(ids), ids=ids)).status_code == 200
+    outcomes = {"outcomes": [{"id": id_, "label": "fraud"} for id_ in ids]}
+    assert server.http.post("/v1/models/toy:outcomes", json=outcomes).json()["joined"] == len(ids)
