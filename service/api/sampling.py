@@ -14,7 +14,6 @@ from service.api.codec import Floats
 from service.api.explaining import trustworthy
 from service.errors import QueueFull
 from service.monitor.counters import Explained, explained_class
-from service.monitor.groups import JointGroup
 from service.monitor.metrics import Metrics
 from service.monitor.monitor import FairnessMonitor, Inference
 from service.runtime.explainer import Attribution
@@ -30,8 +29,19 @@ TIMEOUT_SECONDS = 10.0
 class _Sample(NamedTuple):
     model: Model
     X: Floats  # (1, d)
-    group: JointGroup
     inference: Inference
+    row: int  # of the inference
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known if this row counts."""
+        return self.inference.recording is None or self.inference.recording.settled
+
+    @property
+    def counts(self) -> bool:
+        """Whether this row is recorded, and was not before."""
+        recording = self.inference.recording
+        return recording is None or not (recording.failed or self.row in recording.repeated)
 
 
 class Sampler:
@@ -69,19 +79,18 @@ class Sampler:
             self._count(model, "dropped")
             return
         # A copy: the row must not keep a large request alive.
-        self._waiting.append(_Sample(model, X[row : row + 1].copy(), inference.groups[row], inference))
+        self._waiting.append(_Sample(model, X[row : row + 1].copy(), inference, row))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def _work(self) -> None:
         while self._waiting:
-            while self._limiter.waiting_rows:
-                await asyncio.sleep(PAUSE_SECONDS)
             sample = self._waiting.popleft()
+            while self._limiter.waiting_rows or not sample.settled:
+                await asyncio.sleep(PAUSE_SECONDS)
             explainer = sample.model.explainer
             assert explainer is not None
-            recording = sample.inference.recording
-            if recording is not None and recording.settled and (recording.failed or recording.repeated):
+            if not sample.counts:
                 continue
             try:
                 [answer] = await self._limiter.map(explainer.explain, [sample.X], timeout_seconds=TIMEOUT_SECONDS)
@@ -98,7 +107,8 @@ class Sampler:
     def _add(self, sample: _Sample, attribution: Attribution) -> None:
         column = explained_class(sample.model.manifest)
         assert column is not None
-        explained = Explained(sample.group, attribution.values[:, column].tolist(), float(attribution.fx[column]))
+        group = sample.inference.groups[sample.row]
+        explained = Explained(group, attribution.values[:, column].tolist(), float(attribution.fx[column]))
         self._monitor.take_explained(sample.inference.counters, [explained])
 
     def _count(self, model: Model, result: str) -> None:
