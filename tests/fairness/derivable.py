@@ -1,8 +1,8 @@
 """What somebody can work out who has a report and nothing else: all tables of people that agree with all of it.
 
-The unknowns are whole numbers from 0 up, one for each combination of groups, decision and outcome (or none); each
-number that the report shows is an equation. A count is derived where the equations leave it only one value. For binary
-models of classes 0 and 1, the positive class 1 selected, that score below 0.5 exactly where they decide 0.
+The unknowns are whole numbers from 0 up, one for each combination of groups, score and outcome (or none); each number
+that the report shows is an equation. A count is derived where the equations leave it only one value. For binary models
+of classes 0 and 1, the positive class 1 selected, that decide 1 from a score of 0.5 on.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 SMALL = range(1, 11)
-POSITIVE = 1
+BINS = range(10)
 CELLS = {
     "true_positive": (1, 1),
     "false_positive": (1, 0),
@@ -22,14 +22,18 @@ CELLS = {
 
 
 class Attacker:
-    """Knows `report`. `people` {(groups in the order of the features, predicted, actual or None): n} is the truth."""
+    """Knows `report`, and which score bins there are.
 
-    def __init__(self, report, people):
+    `people` {(groups in the order of the features, bin, actual or None): n} is the truth.
+    """
+
+    def __init__(self, report, people, bins=(0, 9)):
         self.features = [f for f in report["sensitive_features"] if f["intersection_of"] is None]
         names = [[group["group"] for group in feature["groups"]] for feature in self.features]
         # Nobody in these tests has declined or is an undeclared other.
         names = [[group for group in groups if group not in ("declined", "other")] for groups in names]
-        self.unknowns = list(itertools.product(itertools.product(*names), (0, 1), (0, 1, None)))
+        self.bins = bins
+        self.unknowns = list(itertools.product(itertools.product(*names), bins, (0, 1, None)))
         self.truth = np.array([people.get(unknown, 0) for unknown in self.unknowns], float)
         assert self.truth.sum() == sum(people.values())
         self.equations = list(self._equations(report))
@@ -78,26 +82,25 @@ class Attacker:
 
         return np.array([of(groups) == group for groups, _, _ in self.unknowns])
 
-    def _where(self, mask, predicted=(0, 1), actual=(0, 1, None)):
-        return np.array(
-            [float(m and p in predicted and a in actual) for m, (_, p, a) in zip(mask, self.unknowns, strict=True)]
-        )
+    def _where(self, mask, predicted=(0, 1), actual=(0, 1, None), bins=BINS):
+        places = zip(mask, self.unknowns, strict=True)
+        return np.array([float(m and int(b > 4) in predicted and a in actual and b in bins) for m, (_, b, a) in places])
 
     def _counts(self):
         """(what, row) of everything that may be counted about a group, and about a combination of groups."""
-        kinds = [("n", (0, 1), (0, 1, None)), ("labelled", (0, 1), (0, 1)), ("unlabelled", (0, 1), (None,))]
-        kinds += [(f"predicted {p}", (p,), (0, 1, None)) for p in (0, 1)]
-        kinds += [(f"actual {a}", (0, 1), (a,)) for a in (0, 1)]
-        kinds += [(f"cell {p} {a}", (p,), (a,)) for p in (0, 1) for a in (0, 1, None)]
-        for groups in {groups for groups, _, _ in self.unknowns}:
-            yield from self._kinds(groups, kinds, np.array([groups == own for own, _, _ in self.unknowns]))
+        everything = (0, 1), (0, 1, None), BINS
+        kinds = [("n", *everything), ("labelled", (0, 1), (0, 1), BINS), ("unlabelled", (0, 1), (None,), BINS)]
+        kinds += [(f"predicted {p}", (p,), (0, 1, None), BINS) for p in (0, 1)]
+        kinds += [(f"actual {a}", (0, 1), (a,), BINS) for a in (0, 1)]
+        kinds += [(f"cell {p} {a}", (p,), (a,), BINS) for p in (0, 1) for a in (0, 1, None)]
+        kinds += [(f"bin {b} {a}", (0, 1), (a,), (b,)) for b in self.bins for a in (0, 1)]
+        masks = {groups: np.array([groups == own for own, _, _ in self.unknowns]) for groups, _, _ in self.unknowns}
         for feature in self.features:
             for group in feature["groups"]:
-                yield from self._kinds(group["group"], kinds, self._mask(feature, group["group"]))
-
-    def _kinds(self, groups, kinds, mask):
-        for kind, predicted, actual in kinds:
-            yield (groups, kind), self._where(mask, predicted, actual)
+                masks[feature["name"], group["group"]] = self._mask(feature, group["group"])
+        for groups, mask in masks.items():
+            for kind, *places in kinds:
+                yield (groups, kind), self._where(mask, *places)
 
     def _equations(self, report):
         """(row, value) for each number in the report."""
@@ -122,7 +125,7 @@ class Attacker:
             predicted, actual = CELLS[name]
             yield self._where(mask, (predicted,), (actual,)), n
         parts = {
-            "selection_rate": (((POSITIVE,), (0, 1, None)), ((0, 1), (0, 1, None))),
+            "selection_rate": (((1,), (0, 1, None)), ((0, 1), (0, 1, None))),
             "true_positive_rate": (((1,), (1,)), ((0, 1), (1,))),
             "false_positive_rate": (((1,), (0,)), ((0, 1), (0,))),
             "positive_predictive_value": (((1,), (1,)), ((1,), (0, 1))),
@@ -141,17 +144,15 @@ class Attacker:
         n = calibration["n"]
         yield self._where(mask, actual=(0, 1)), n
         yield self._where(mask, actual=(1,)), calibration["observed_rate"] * n
-        for predicted, low, high in ((0, 0.0, 0.5), (1, 0.5, 1.0)) if calibration["bins"] else ():
-            bins = [b for b in calibration["bins"] if low <= b["low"] < high]
-            yield self._where(mask, (predicted,), (0, 1)), sum(b["n"] for b in bins)
-            positives = sum(b["observed_rate"] * b["n"] for b in bins if b["n"])
-            yield self._where(mask, (predicted,), (1,)), positives
+        for place, of_bin in enumerate(calibration["bins"] or ()):
+            yield self._where(mask, actual=(0, 1), bins=(place,)), of_bin["n"]
+            yield self._where(mask, actual=(1,), bins=(place,)), (of_bin["observed_rate"] or 0) * of_bin["n"]
 
 
 def people_of(rows, features):
-    """The truth, from rows as `tables.rows` has them; an absent group is `unknown`."""
+    """The truth, from rows as `tables.rows` has them; an absent group is `unknown`, a score of 1 is in bin 9."""
     return Counter(
-        (tuple(row["groups"].get(feature, "unknown") for feature in features), row["score"], row["actual"])
+        (tuple(row["groups"].get(feature, "unknown") for feature in features), int(9 * row["score"]), row["actual"])
         for row in rows
     )
 
