@@ -121,7 +121,7 @@ class Service:
         self.reports.close()
         await self.repository.close()
         if self.upkeep is not None:
-            await self.upkeep.close(self.repository)
+            self.upkeep.close(self.repository)
         if self.records is not None:
             await self.records.close(self.settings.shutdown_seconds)
         self.monitor.close()

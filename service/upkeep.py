@@ -1,17 +1,20 @@
 """What the service does now and then: save the sums of attributions, forget records past their retention."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable
 
 import structlog
 
 from service.api.recording import Recorder
-from service.errors import PlumblineError
+from service.errors import PlumblineError, QueueFull
+from service.monitor.counters import AttributionTotal, Counters
 from service.monitor.monitor import FairnessMonitor
 from service.records.attributions import DailyAttribution, SaveAttributions
 from service.records.forget import PRUNED_TOGETHER, Prune
 from service.records.records import Records
+from service.records.writer import Job
 from service.runtime.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -37,27 +40,18 @@ class Upkeep:
         """Begin; the first time soon after."""
         self._task = asyncio.get_running_loop().create_task(self._work(repository))
 
-    async def close(self, repository: Repository) -> None:
-        """Save a last time."""
+    def close(self, repository: Repository) -> None:
+        """Save a last time; closing the records waits for it, and not longer than for anything else."""
         if self._task is not None:
             self._task.cancel()
-        await self._attempt(self.save_attributions(repository))
+        with contextlib.suppress(QueueFull):
+            self._submit_attributions(repository)
 
     async def save_attributions(self, repository: Repository) -> None:
         """Write the sums that have changed. Raises what the records raise."""
-        self._monitor.flush()
-        for model in repository:
-            watched = self._recorder.watched(model)
-            changed = self._monitor.changed_attributions(watched.counters)
-            if not changed:
-                continue
-            rows = [
-                DailyAttribution(watched.package, day, groups, total.rows, total.margin_sum, total.sums.tolist())
-                for (day, groups), total in changed.items()
-            ]
-            job = self._records.submit(SaveAttributions(self._records.replica, rows))
+        for counters, changed, job in self._submit_attributions(repository):
             await job.answer(time.monotonic() + PATIENCE_SECONDS)
-            self._monitor.attributions_saved(watched.counters, {key: total.rows for key, total in changed.items()})
+            self._monitor.attributions_saved(counters, {key: total.rows for key, total in changed.items()})
 
     async def prune(self) -> None:
         """Delete what is past its retention, a part at a time."""
@@ -68,6 +62,23 @@ class Upkeep:
             deleted += last
         if deleted:
             log.info("records forgotten after their retention", rows=deleted)
+
+    def _submit_attributions(
+        self, repository: Repository
+    ) -> list[tuple[Counters, dict[tuple[int, str], AttributionTotal], Job]]:
+        self._monitor.flush()
+        submitted = []
+        for model in repository:
+            watched = self._recorder.watched(model)
+            changed = self._monitor.changed_attributions(watched.counters)
+            if changed:
+                rows = [
+                    DailyAttribution(watched.package, day, groups, total.rows, total.margin_sum, total.sums.tolist())
+                    for (day, groups), total in changed.items()
+                ]
+                job = self._records.submit(SaveAttributions(self._records.replica, rows))
+                submitted.append((watched.counters, changed, job))
+        return submitted
 
     async def _work(self, repository: Repository) -> None:
         next_prune = time.monotonic()

@@ -1,12 +1,16 @@
 """PostgreSQL gone and back: nothing is decided that cannot be recorded, or nothing that was accepted is lost."""
 
+import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from auditlog import AuditLog
+from callers import Callers, open_loop
+from explained import add_explainer, linear_explainer
 from exposition import total, value
 from servers import eventually
-from toy import request
+from toy import request, write_toy
 
 CANARY = "quetzalcoatl"
 
@@ -117,3 +121,42 @@ def test_a_service_does_not_start_on_tables_of_another_release(start, postgresql
     postgresql_server.execute("UPDATE plumbline_schema SET version = 99", postgresql.rpartition("/")[2])
     with pytest.raises(AssertionError, match="schema version 99"):
         start(postgresql)
+
+
+def test_a_database_that_does_not_come_back_does_not_keep_the_service(start, tmp_path, postgresql, postgresql_server):
+    """Not longer than `shutdown_seconds`, also with attributions to save; the log says how much is lost."""
+    add_explainer(write_toy(tmp_path / "models"), linear_explainer())
+    server = start(postgresql, tmp_path / "models", audit="after_response", shutdown_seconds=1)
+    assert server.predict(body("before") | {"explain": True}).status_code == 200
+    with postgresql_server.stopped():
+        assert server.predict(body("a", "b")).status_code == 200
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 10
+    assert "records lost at shutdown" in server.log
+
+
+def test_a_crash_of_the_database_under_load_loses_nothing(start, postgresql, postgresql_server, manifests):
+    """Stopped in the middle of commits and started again: what was accepted is recorded and counted, each once."""
+    server = start(postgresql, audit="after_response")
+    acknowledged = []
+
+    async def load():
+        async with Callers(server.port) as callers:
+
+            async def call(number):
+                status, content = await callers.predict(request({"balance": number % 7}))
+                assert status == 200
+                acknowledged.append(content["predictions"][0]["id"])
+
+            await open_loop(call, rate=400, most=800, until=lambda: False)
+
+    with ThreadPoolExecutor() as executor:
+        loading = executor.submit(asyncio.run, load())
+        for moment in (200, 400):
+            assert eventually(lambda moment=moment: len(acknowledged) > moment)
+            with postgresql_server.stopped():
+                pass
+        loading.result()
+    assert eventually(lambda: counted(server) == len(acknowledged))
+    assert stored(postgresql, manifests).keys() == set(acknowledged)
