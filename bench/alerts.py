@@ -91,7 +91,9 @@ def breaches(window: Window) -> set[tuple[str, str]]:
     return {
         (group, name)
         for group in compared
-        for name, found in compare(window[group], window[reference], z=made.simultaneous_z).items()
+        for name, found in compare(
+            window[group], window[reference], z=made.simultaneous_z, difference_z=made.simultaneous_difference_z
+        ).items()
         if found.get("state") == "breach"
     }
 

@@ -12,6 +12,7 @@ DECLARED = f'{{group!~"{"|".join(RESERVED_GROUPS)}"}}'
 # Every replica exports the info series. `and` and `unless` take several on their right side; it needs no aggregation.
 IS_REFERENCE = f"on ({GROUP}) plumbline_reference_group_info"
 SIMULTANEOUS_Z = f"max by ({FEATURE}) (plumbline_simultaneous_z)"
+SIMULTANEOUS_DIFFERENCE_Z = f"max by ({FEATURE}) (plumbline_simultaneous_difference_z)"
 
 RATES = (
     "selection_rate",

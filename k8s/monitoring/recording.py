@@ -12,6 +12,7 @@ from k8s.monitoring.promql import (
     GROUP,
     JUDGED_DIFFERENCES,
     RATES,
+    SIMULTANEOUS_DIFFERENCE_Z,
     SIMULTANEOUS_Z,
     class_with,
     compared,
@@ -106,7 +107,7 @@ def rates(window: str) -> Iterator[Rule]:
         yield ratio(f"{rate}_upper", window), wilson(ratio(rate, window), "+", square)
     for rate in JUDGED_DIFFERENCES:
         denominator = increase(f"{rate}_denominator", window)
-        square = f"{SIMULTANEOUS_Z}^2 / on ({FEATURE}) group_right () {denominator}{DECLARED}"
+        square = f"{SIMULTANEOUS_DIFFERENCE_Z}^2 / on ({FEATURE}) group_right () {denominator}{DECLARED}"
         yield ratio(f"{rate}_simultaneous_lower", window), wilson(ratio(rate, window), "-", square)
         yield ratio(f"{rate}_simultaneous_upper", window), wilson(ratio(rate, window), "+", square)
 

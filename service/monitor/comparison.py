@@ -49,10 +49,12 @@ def compare_difference(rate: Rate, reference: Rate, *, z: float) -> dict[str, An
     return _number(value, shown) | {"state": state}
 
 
-def compare(rates: dict[str, Rate], reference: dict[str, Rate], *, z: float) -> dict[str, dict[str, Any]]:
-    """Every comparison of one group with the reference group; `z` holds for all groups at once."""
+def compare(
+    rates: dict[str, Rate], reference: dict[str, Rate], *, z: float, difference_z: float
+) -> dict[str, dict[str, Any]]:
+    """Every comparison of one group with the reference group; `z` and `difference_z` hold for all groups at once."""
     adverse, adverse_reference = _complement(rates["selection_rate"]), _complement(reference["selection_rate"])
-    selection = compare_difference(rates["selection_rate"], reference["selection_rate"], z=z)
+    selection = compare_difference(rates["selection_rate"], reference["selection_rate"], z=difference_z)
     del selection["state"]  # judged by its ratios
     made = {
         "impact_ratio": compare_ratio(
@@ -62,7 +64,7 @@ def compare(rates: dict[str, Rate], reference: dict[str, Rate], *, z: float) -> 
         "selection_rate_difference": selection,
     }
     for name in ("true_positive_rate", "false_positive_rate", "positive_predictive_value", "label_coverage"):
-        made[f"{name}_difference"] = compare_difference(rates[name], reference[name], z=z)
+        made[f"{name}_difference"] = compare_difference(rates[name], reference[name], z=difference_z)
     return made
 
 

@@ -33,7 +33,7 @@ def series_count(manifest: Manifest) -> int:
     outcomes = classes * classes + classes * classes * (classes - 1)
     total = classes + len(DELAY_BUCKETS) + 3
     for made in group_sets(manifest):
-        total += len(made.groups) * (classes + classes + outcomes + classes) + len(STATUSES) + 2
+        total += len(made.groups) * (classes + classes + outcomes + classes) + len(STATUSES) + 3
         if not made.is_intersection:
             total += len(made.groups) * SCORE_BINS * (1 + classes)
             total += len(made.declared) * (2 * features + 3) if features else 0
@@ -109,7 +109,12 @@ class _Families:
         self.reference = self._gauge("reference_group_info", "The group that others are compared with.", *GROUP)
         self.z = self._gauge(
             "simultaneous_z",
-            "One-sided normal quantile that holds for all comparisons of a sensitive feature at once (Bonferroni).",
+            "One-sided normal quantile that holds for all groups of a sensitive feature at once (Bonferroni).",
+            *(*MODEL, "sensitive_feature"),
+        )
+        self.difference_z = self._gauge(
+            "simultaneous_difference_z",
+            "The same for differences of TPR, FPR and PPV to either side, all together.",
             *(*MODEL, "sensitive_feature"),
         )
 
@@ -140,6 +145,7 @@ class _Families:
         classes = counters.class_names
         self.reference.add_metric((*feature, made.reference_group), 1)
         self.z.add_metric(feature, made.simultaneous_z)
+        self.difference_z.add_metric(feature, made.simultaneous_difference_z)
         tables: list[tuple[CounterMetricFamily, np.ndarray, tuple[Sequence[str], ...]]] = [
             (self.predictions, counters.predictions, (classes,)),
             (self.score_sum, counters.score_sum, (classes,)),

@@ -17,7 +17,7 @@ ELIGIBLE_DENOMINATOR = 30
 LEAST_IMPACT_RATIO = 0.8  # selection rate, group / reference
 MOST_ADVERSE_RATIO = 2.0  # share not selected, group / reference; the one that speaks where nearly all are selected
 MOST_DIFFERENCE = 0.1  # |TPR|, |FPR|, |PPV| or |label coverage|, group - reference
-BREACH_ERROR = 0.05  # chance of a false breach of one kind in one sensitive feature, all groups together
+BREACH_ERROR = 0.05  # chance of a false breach of a ratio, or of any difference, all groups together
 
 
 @dataclass(frozen=True)

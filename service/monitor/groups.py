@@ -41,8 +41,16 @@ class GroupSet:
     @property
     def simultaneous_z(self) -> float:
         """One-sided normal quantile that holds for all comparisons with the reference group at once (Bonferroni)."""
+        return self._z(1)
+
+    @property
+    def simultaneous_difference_z(self) -> float:
+        """The same for TPR, FPR and PPV together, each of which may lie too far to either side."""
+        return self._z(6)
+
+    def _z(self, kinds: int) -> float:
         comparisons = max(1, len(self.declared) - 1)
-        return NormalDist().inv_cdf(1 - BREACH_ERROR / comparisons)
+        return NormalDist().inv_cdf(1 - BREACH_ERROR / (kinds * comparisons))
 
 
 def group_sets(manifest: Manifest) -> list[GroupSet]:

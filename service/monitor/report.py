@@ -126,7 +126,9 @@ def _group(
     }
     if not is_declared or group == reference:
         return entry
-    compared = compare(rates[group], rates[reference], z=made.simultaneous_z)
+    compared = compare(
+        rates[group], rates[reference], z=made.simultaneous_z, difference_z=made.simultaneous_difference_z
+    )
     for name in compared:
         mask = hidden.decisions if name in DECISION_COMPARISONS else hidden.outcomes
         if mask[group] or mask[reference]:

@@ -22,6 +22,7 @@ OWN = (
     "plumbline_class_info",
     "plumbline_reference_group_info",
     "plumbline_simultaneous_z",
+    "plumbline_simultaneous_difference_z",
 )
 
 

@@ -79,6 +79,7 @@ def declared_series(folder):
         of_feature = model | {"sensitive_feature": name}
         yield "plumbline_reference_group_info", of_feature | {"group": reference}
         yield "plumbline_simultaneous_z", of_feature
+        yield "plumbline_simultaneous_difference_z", of_feature
         for status in ("known", *RESERVED):
             yield "plumbline_sensitive_feature_values_total", of_feature | {"status": status}
         for group in (*declared, *RESERVED):
@@ -120,7 +121,12 @@ def test_every_declared_label_set_is_there_at_0(serve, tmp_path, write) -> None:
     delay = {"plumbline_label_delay_seconds_bucket", "plumbline_label_delay_seconds_sum"}
     there = found.fairness(name)
     assert {key for key in there if key[0] not in delay} == expected
-    gauges = ("plumbline_class_info", "plumbline_reference_group_info", "plumbline_simultaneous_z")
+    gauges = (
+        "plumbline_class_info",
+        "plumbline_reference_group_info",
+        "plumbline_simultaneous_z",
+        "plumbline_simultaneous_difference_z",
+    )
     assert all((number > 0) if key[0] in gauges else (number == 0) for key, number in there.items())
     for result in RESULTS:
         assert found.value("plumbline_outcomes_received_total", model_name=name, result=result) == 0

@@ -127,7 +127,8 @@ def described(model="m", *, classes=("0", "1"), positive="1", favourable="0", re
         for feature, group in references:
             labels = of_model | {"sensitive_feature": feature}
             yield series("plumbline_reference_group_info", constant(1, samples), replica, **labels, group=group)
-            yield series("plumbline_simultaneous_z", constant(z, samples), replica, **labels)
+            for name in ("plumbline_simultaneous_z", "plumbline_simultaneous_difference_z"):
+                yield series(name, constant(z, samples), replica, **labels)
 
 
 def alive(samples=SAMPLES, step=21600):

@@ -1,7 +1,6 @@
 """What counts as a breach: rarely chance, hardly ever missed where there are rows enough, and never not a number."""
 
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,7 +14,8 @@ from service.monitor.fairness import Cells, Rate
 from service.monitor.groups import GroupSet
 
 RUNS = 2000
-Z = GroupSet("f", ("a", "b", "unknown", "declined", "other"), "b", ("f",)).simultaneous_z
+PAIR = GroupSet("f", ("a", "b", "unknown", "declined", "other"), "b", ("f",))
+QUANTILES = {"z": PAIR.simultaneous_z, "difference_z": PAIR.simultaneous_difference_z}
 NAMES = ("selection_rate", "true_positive_rate", "false_positive_rate", "positive_predictive_value", "label_coverage")
 
 
@@ -23,22 +23,20 @@ def drawn(selection_rates, n, seed=11):
     return windows(selection_rates, n, RUNS, np.random.default_rng(seed))
 
 
-def compared(one, other, *, z=Z):
+def compared(one, other, **quantiles):
     """Comparisons of a group all of whose rates are `one` with a reference group of `other`."""
-    return compare(dict.fromkeys(NAMES, Rate(*one)), dict.fromkeys(NAMES, Rate(*other)), z=z)
+    return compare(dict.fromkeys(NAMES, Rate(*one)), dict.fromkeys(NAMES, Rate(*other)), **QUANTILES | quantiles)
 
 
 def states(one, other):
     return {name: found["state"] for name, found in compared(one, other).items() if "state" in found}
 
 
-@pytest.mark.parametrize(("rate", "any_kind"), [(0.1, 0.01), (0.3, 0.015), (0.5, 0.025)])
-def test_six_groups_of_100_that_are_alike_hardly_ever_breach(rate, any_kind):
-    """Each of the six kinds in under 1 % of windows; all together most at 0.5, where rates scatter most."""
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
+def test_six_groups_of_100_that_are_alike_hardly_ever_breach(rate):
+    """All kinds and groups together in under 1 % of windows."""
     found = [breaches(window) for window in drawn([rate] * len(GROUPS), 100)]
-    kinds = Counter(kind for each in found for kind in {kind for _, kind in each})
-    assert max(kinds.values()) < 0.01 * RUNS
-    assert sum(map(bool, found)) < any_kind * RUNS
+    assert sum(map(bool, found)) < 0.01 * RUNS
 
 
 def test_the_bare_four_fifths_rule_would_nearly_always():
@@ -110,7 +108,7 @@ def test_a_group_without_positives_has_no_true_positive_rate():
         for group, cells in groups.items()
     }
     assert disparities(rates)["equal_opportunity_difference"]["value"] == 0.0
-    found = compare(rates["a"], rates["c"], z=Z)["true_positive_rate_difference"]
+    found = compare(rates["a"], rates["c"], **QUANTILES)["true_positive_rate_difference"]
     assert found == {"value": None, "low": None, "high": None, "state": "insufficient"}
 
 
@@ -121,7 +119,7 @@ counts = st.integers(0, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.
 @given(counts, counts, st.floats(1.6, 4))
 def test_nothing_is_nan_or_infinite(one, other, z):
     """For any counts; what is undefined is None, and then there is no breach by value."""
-    for found in compared(one, other, z=z).values():
+    for found in compared(one, other, z=z, difference_z=z).values():
         numbers = [found[name] for name in ("value", "low", "high")]
         assert all(number is None or math.isfinite(number) for number in numbers)
         if found["value"]:  # a ratio of 0 has an interval of half a case, which is above it

@@ -118,3 +118,9 @@ def test_the_quantile_holds_for_all_comparisons_at_once(declared_groups, z):
     """One-sided 5 %, shared among the groups that are compared with the reference group."""
     made = GroupSet("f", (*"abcdef"[:declared_groups], UNKNOWN, DECLINED, OTHER), "a", ("f",))
     assert made.simultaneous_z == pytest.approx(z, abs=1e-6)
+
+
+def test_the_quantile_of_differences_holds_for_three_rates_on_either_side():
+    """Two groups: 0.05 / 6."""
+    made = GroupSet("f", ("a", "b", UNKNOWN, DECLINED, OTHER), "a", ("f",))
+    assert made.simultaneous_difference_z == pytest.approx(2.393980, abs=1e-6)
