@@ -67,6 +67,8 @@ class FairnessReports:
         seconds = self._window_seconds(window)
         if self._records is None:
             raise NotOffered(NO_RECORDS)
+        if not newest.sensitive_features:
+            raise NotOffered("fairness: this model declares no sensitive features")
         if self._waiting >= MOST_WAITING:
             raise QueueFull(f"{MOST_WAITING} reports are being made already", retry_after_seconds=1.0)
         await self._before()

@@ -163,6 +163,12 @@ class Counters:
                 setattr(self, name, np.concatenate([table, np.zeros((missing, *table.shape[1:]), table.dtype)]))
 
 
+def bytes_per_combination(manifest: Manifest) -> int:
+    """What one more combination of groups takes in memory."""
+    counters = Counters(manifest)  # knows one combination, that of nobody
+    return int(sum(getattr(counters, name).nbytes for name in TABLES)) // len(counters.groups.all)
+
+
 def explained_class(manifest: Manifest) -> int | None:
     """The column of SHAP values that the monitor adds up: of the positive class, else of the favourable one."""
     if manifest.task == "binary":

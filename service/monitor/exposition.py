@@ -5,6 +5,7 @@ values come from the manifest alone. What is exported is additive over replicas;
 A person stands in one group of *each* sensitive feature: sums over `sensitive_feature` count people several times.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -12,8 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from service.errors import PackageError
-from service.manifest import Manifest
-from service.monitor.counters import DELAY_BUCKETS, SCORE_BINS, Counters
+from service.manifest import RESERVED_GROUPS, Manifest
+from service.monitor.counters import DELAY_BUCKETS, SCORE_BINS, Counters, bytes_per_combination
 from service.monitor.groups import DECLINED, OTHER, UNKNOWN, GroupSet, group_sets
 
 MODEL = ("model_name", "model_version")
@@ -23,6 +24,8 @@ STATUSES = ("known", UNKNOWN, DECLINED, OTHER)
 BINS = tuple(f"{number / SCORE_BINS:.1f}-{(number + 1) / SCORE_BINS:.1f}" for number in range(SCORE_BINS))
 
 
+# What the tables of one model may take where callers send every combination of groups.
+MOST_BYTES = 512 * 2**20
 # The service's own default, PLUMBLINE_MAX_SERIES.
 MOST_SERIES = 2000
 
@@ -41,7 +44,16 @@ def series_count(manifest: Manifest) -> int:
 
 
 def check_series(manifest: Manifest, *, most: int) -> None:
-    """Raise PackageError if a model would export more than `most` series, or two groups would be one label value."""
+    """Raise PackageError if a model would export more than `most` series, or needs more memory than a monitor should.
+
+    Also if two groups of an intersection would have one name.
+    """
+    combinations = math.prod(len(feature.groups) + len(RESERVED_GROUPS) for feature in manifest.sensitive_features)
+    if combinations * bytes_per_combination(manifest) > MOST_BYTES:
+        raise PackageError(
+            f"its sensitive features have {combinations} combinations of groups, too many to count each: declare fewer "
+            "features or groups"
+        )
     for made in group_sets(manifest):
         if len(set(made.groups)) != len(made.groups):
             raise PackageError(f"sensitive feature {made.name}: two of its groups have the same name")

@@ -390,6 +390,24 @@ def test_a_model_that_leaves_the_repository_has_no_fairness_series(tmp_path) -> 
     asyncio.run(live())
 
 
+def test_more_combinations_than_can_be_counted_are_refused(serve, tmp_path) -> None:
+    """Six features of twenty groups: few series, and a hundred million ways to combine them."""
+    groups = [str(number) for number in range(20)]
+    features = [{"name": name, "groups": groups, "reference_group": "0"} for name in "abcdef"]
+    toy.write_toy(tmp_path, sensitive_features=features)
+    ready = serve(tmp_path, max_series=100_000).get("/v2/health/ready")
+    assert ready.status_code == 503
+    assert "148035889 combinations of groups" in ready.json()["error"]
+
+
+def test_a_model_without_sensitive_features_has_no_report(serve, tmp_path) -> None:
+    """A clear refusal, not a report of nobody."""
+    toy.write_toy(tmp_path, sensitive_features=[])
+    response = serve(tmp_path).get("/v1/models/toy/fairness")
+    assert response.status_code == 501
+    assert "declares no sensitive features" in response.json()["error"]
+
+
 def test_check_refuses_a_package_of_too_many_series(tmp_path) -> None:
     """`python -m service check` says what the service would say."""
     write_explained(tmp_path)
