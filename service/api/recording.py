@@ -6,6 +6,7 @@ Sensitive features enter here as declared groups; features and explanations are 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -123,7 +124,7 @@ class Recorder:
         manifest = model.manifest
         same = recorded.package == self.watched(model).package
         if not same:
-            manifest = Manifest.model_validate_json(recorded.manifest)
+            manifest = _manifest(recorded.manifest)
         predicted = [str(label) for label in manifest.classes].index(recorded.predicted)
         probabilities = orjson.loads(recorded.probabilities) if recorded.probabilities is not None else []
         before = codec.prediction(manifest, now["id"], predicted, recorded.score, probabilities)
@@ -132,6 +133,12 @@ class Recorder:
             if "explanations" in content:
                 content["explanations"][row] = not_explained("skipped", "retry")
         content["predictions"][row] = before
+
+
+@lru_cache(maxsize=8)
+def _manifest(text: str) -> Manifest:
+    """Read once for all rows of a retried request."""
+    return Manifest.model_validate_json(text)
 
 
 def _features(manifest: Manifest, row: Floats) -> str:
