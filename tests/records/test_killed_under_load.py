@@ -1,6 +1,7 @@
 """`kill -9` under load: every prediction and every outcome that was acknowledged is in the database, and once."""
 
 import asyncio
+import signal
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from auditlog import AuditLog
 from callers import Callers, open_loop
 
 REQUESTS_PER_SECOND = 500
+ACKNOWLEDGED_BEFORE_KILLS = (40, 400, 1100)
 # Bounds of one run, whatever the machine.
 MOST_REQUESTS = 4000
 MOST_SECONDS = 15
@@ -23,7 +25,7 @@ class Ledger:
         self.labelled = set()
 
 
-async def load(server, ledger, *, kill_after):
+async def load(server, ledger, *, kill, kill_after):
     """Callers who post a prediction each and every other one its outcome; the server is killed under them."""
     deadline = time.monotonic() + MOST_SECONDS
     killed = False
@@ -32,7 +34,7 @@ async def load(server, ledger, *, kill_after):
 
         async def call(number):
             nonlocal killed
-            id_ = f"caller-{number}"
+            id_ = f"{kill}-{number}"
             ledger.sent.add(id_)
             answer = await callers.predict(toy.request({"balance": number % 7}, ids=[id_]))
             if answer is None or answer[0] != 200:
@@ -55,33 +57,31 @@ async def load(server, ledger, *, kill_after):
 @pytest.fixture
 def note_rate(request, record_testsuite_property):
     """Note the rate in the report of the test run (`--junitxml`)."""
-    return lambda rate: record_testsuite_property(f"{request.node.name} acknowledged per second", rate)
+    name = request.node.name
+    return lambda kill, rate: record_testsuite_property(f"{name}, kill {kill}, acknowledged per second", rate)
 
 
-@pytest.mark.parametrize("kill_after", [40, 400, 1100])
-def test_what_was_acknowledged_survives(start, url, manifests, kill_after, note_rate):
-    """At three moments. Sent again to the next process, everything is there, and counts once."""
-    server, ledger = start(url), Ledger()
-    began = time.monotonic()
-    asyncio.run(load(server, ledger, kill_after=kill_after))
-    seconds = time.monotonic() - began
-    server.process.wait()
-    note_rate(round(len(ledger.predicted) / seconds))
-    assert len(ledger.predicted) >= kill_after
+def test_what_was_acknowledged_survives(start, url, manifests, note_rate):
+    """At three moments, each in a process that follows one that was killed. Sent again to a last one, everything is
+    there, and once."""
+    ledger = Ledger()
+    for kill, kill_after in enumerate(ACKNOWLEDGED_BEFORE_KILLS):
+        server, before, began = start(url), len(ledger.predicted), time.monotonic()
+        asyncio.run(load(server, ledger, kill=kill, kill_after=before + kill_after))
+        note_rate(kill, round((len(ledger.predicted) - before) / (time.monotonic() - began)))
+        assert server.process.wait() == -signal.SIGKILL
+        with AuditLog.opened(url, manifests) as log:
+            stored = log.stored()
+        assert ledger.predicted <= stored.keys() <= ledger.sent
+        assert ledger.labelled <= {id_ for id_, row in stored.items() if row.actual == "fraud"}
 
-    with AuditLog.opened(url, manifests) as log:
-        stored = log.stored()
-    assert ledger.predicted <= stored.keys() <= ledger.sent
-    assert ledger.labelled <= {id_ for id_, row in stored.items() if row.actual == "fraud"}
-
-    again = start(url)
-    ids = sorted(ledger.sent)
+    server, ids = start(url), sorted(ledger.sent)
     for first in range(0, len(ids), 1000):
         part = ids[first : first + 1000]
         rows = [{"balance": int(id_.partition("-")[2]) % 7} for id_ in part]
-        assert again.predict(toy.request(*rows, ids=part)).status_code == 200
+        assert server.predict(toy.request(*rows, ids=part)).status_code == 200
         outcomes = [{"id": id_, "label": "fraud"} for id_ in part]
-        counts = again.http.post("/v1/models/toy:outcomes", json={"outcomes": outcomes}).json()
+        counts = server.http.post("/v1/models/toy:outcomes", json={"outcomes": outcomes}).json()
         assert counts["joined"] + counts["duplicate"] == len(part)
         assert counts["duplicate"] >= len(ledger.labelled & set(part))
     with AuditLog.opened(url, manifests) as log:

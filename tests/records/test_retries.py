@@ -1,12 +1,14 @@
 """A request that is sent again with the same ids: the same answer, counted once, wherever and whenever it arrives."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 import toy
 from auditlog import AuditLog
 from explained import add_explainer, linear_explainer
 from exposition import total
+from inprocess import serving
 
 BODY = toy.request(
     {"balance": 1},
@@ -19,6 +21,15 @@ BODY = toy.request(
 
 
 @pytest.fixture
+def serve():
+    """Serve in this process, where no process need end: `serve(url, models, **settings)`."""
+    with ExitStack() as stack:
+        yield lambda url, models, **settings: stack.enter_context(
+            serving(models, device="cpu", records_url=url, **settings)
+        )
+
+
+@pytest.fixture
 def models(tmp_path):
     """The toy with explanations."""
     add_explainer(toy.write_toy(tmp_path / "models"), linear_explainer())
@@ -27,7 +38,7 @@ def models(tmp_path):
 
 def counted(*servers):
     """Predictions and explained rows over all replicas."""
-    scrapes = [server.metrics() for server in servers]
+    scrapes = [server.get("/metrics").text for server in servers]
     return tuple(
         sum(total(scrape, name, sensitive_feature="sex") for scrape in scrapes)
         for name in ("plumbline_predictions_total", "plumbline_attribution_rows_total")
@@ -52,18 +63,18 @@ def test_a_retry_is_answered_as_before_and_counts_once(start, url, models, manif
     assert [entry["values"] for entry in found["explanations"]] == [
         entry["values"] for entry in answer["explanations"][::-1]
     ]
-    assert counted(server) == (3, 3)
+    assert counted(server.http) == (3, 3)
     more = toy.request(*BODY["instances"], {}, ids=["a", "b", "c", "d"])
     assert server.predict(more).json()["predictions"][:3] == answer["predictions"]
-    assert counted(server) == (4, 3)
+    assert counted(server.http) == (4, 3)
     after = stored(url, manifests)
     assert before.items() <= after.items()
     assert after.keys() - before.keys() == {"d"}
 
 
-def test_an_id_of_another_instance_is_refused_without_being_quoted(start, url, models, manifests):
+def test_an_id_of_another_instance_is_refused_without_being_quoted(serve, url, models, manifests):
     """400 that names the place; nothing of the request is recorded or counted."""
-    server = start(url, models, explain_sample_ratio=0)
+    server = serve(url, models, explain_sample_ratio=0)
     assert server.predict(toy.request(ids=["quetzalcoatl"])).status_code == 200
     refused = server.predict(toy.request({}, {"amount": 9}, ids=["new", "quetzalcoatl"]))
     assert refused.status_code == 400
@@ -85,7 +96,7 @@ def test_concurrent_retries_count_once(start, url, models, manifests):
         assert [entry["values"] for entry in response.json()["explanations"]] == [
             entry["values"] for entry in first["explanations"]
         ]
-    assert counted(server) == (3, 3)
+    assert counted(server.http) == (3, 3)
     assert stored(url, manifests).keys() == {"a", "b", "c"}
 
 
@@ -101,41 +112,40 @@ def test_a_retry_may_go_to_another_replica_and_arrive_after_a_restart(start, pos
             executor.submit(replicas[number % 2].predict, turned if number % 4 > 1 else other) for number in range(16)
         ]
         assert {future.result().status_code for future in futures} == {200}
-    assert counted(*replicas) == (6, 6)
+    assert counted(*(replica.http for replica in replicas)) == (6, 6)
     replicas[0].stop()
     again = start(postgresql, models, explain_sample_ratio=0)
     assert again.predict(BODY).json() == answer
-    assert counted(again) == (0, 0)
+    assert counted(again.http) == (0, 0)
     assert stored(postgresql, manifests).keys() == {"a", "b", "c", "d", "e", "f"}
 
 
-def test_a_retry_after_an_upgrade_gets_the_first_answer(start, url, tmp_path, manifests):
+def test_a_retry_after_an_upgrade_gets_the_first_answer(serve, url, tmp_path):
     """From the version that decided, with its threshold; an explanation of the new version would not fit."""
     models = tmp_path / "models"
     toy.write_toy(models, version=1)
-    server = start(url, models)
     body = toy.request({"balance": 3}, ids=["a"])
-    answer = server.predict(body).json()
-    server.stop()
+    answer = serve(url, models).predict(body).json()
     add_explainer(toy.write_toy(models, version=2, bias=-9.0, threshold=0.25), linear_explainer())
-    upgraded = start(url, models)
+    upgraded = serve(url, models)
     found = upgraded.predict(body | {"explain": True}).json()
     assert found["predictions"] == [answer["predictions"][0] | {"model_version": "1"}]
     assert found["explanations"] == [{"status": "skipped", "reason": "retry"}]
     assert counted(upgraded)[0] == 0
 
 
-def test_an_id_that_a_database_cannot_hold_is_the_callers_mistake(start, url):
+def test_an_id_that_a_database_cannot_hold_is_the_callers_mistake(serve, url, toys):
     """400, not the 503 that would have it sent again for ever; strange ids that can be held are."""
-    server = start(url)
+    server = serve(url, toys)
     for path, body in (
         ("/v1/models/toy:predict", toy.request(ids=["a\0b"])),
         ("/v1/models/toy:outcomes", {"outcomes": [{"id": "a\0b", "label": "fraud"}]}),
     ):
-        response = server.http.post(path, json=body)
+        response = server.request("POST", path, json=body)
         assert response.status_code == 400
         assert "none of them NUL" in response.json()["error"]
     ids = ["\x01", "Zürich 😀", "%s %(id)s", "'; DROP TABLE predictions; --", "\\", "erased:0"]
     assert server.predict(toy.request(*[{}] * len(ids), ids=ids)).status_code == 200
     outcomes = {"outcomes": [{"id": id_, "label": "fraud"} for id_ in ids]}
-    assert server.http.post("/v1/models/toy:outcomes", json=outcomes).json()["joined"] == len(ids)
+    joined = server.request("POST", "/v1/models/toy:outcomes", json=outcomes)
+    assert joined.json()["joined"] == len(ids)
