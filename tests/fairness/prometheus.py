@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes one address each second and evaluates rules over a short window."""
+"""A real Prometheus that scrapes one address twice a second and evaluates rules over a short window."""
 
 import json
 import shutil
@@ -13,13 +13,14 @@ import pytest
 from servers import CHECKOUT, eventually
 
 WINDOW, INTERVAL = "2m", "2s"
-SCRAPE_INTERVAL = "1s"
+SCRAPE_INTERVAL = "500ms"
 START_SECONDS, STOP_SECONDS = 20, 10
 
 
 def rules():
-    """The rule file of the window, as the command line renders it."""
+    """The rule file of the window, as the command line renders it; alerts fire while, and only while, they hold."""
     command = [sys.executable, "-m", "k8s.monitoring.render_rules", "--window", WINDOW, "--interval", INTERVAL]
+    command += ["--for", "0s", "--keep-firing-for", "0s"]
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
