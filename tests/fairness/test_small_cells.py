@@ -150,7 +150,8 @@ def test_no_drawn_table_gives_a_small_cell_away(manifest, seed) -> None:
     features = ("region", "band")
     groups = [["north", "south", "west", "unknown"], ["young", "middle", "old", "unknown"]]
     n = int(dice.choice([20, 60, 150, 400, 1000]))
-    shares = [np.append(dice.dirichlet([dice.choice([0.5, 3, 20])] * 3), dice.choice([0, 0.01, 0.1, 0.3])) for _ in features]
+    even, unknown = dice.choice([0.5, 3, 20]), dice.choice([0, 0.01, 0.1, 0.3])
+    shares = [np.append(dice.dirichlet([even] * 3), unknown) for _ in features]
     drawn = [dice.choice(names, n, p=share / share.sum()) for names, share in zip(groups, shares, strict=True)]
     bins = dice.choice(DRAWN_BINS, n, p=dice.dirichlet([2, 1, 1, 0.5]))
     actual = dice.random(n) < np.where(bins > 4, 0.6, 0.2)
