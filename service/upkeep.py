@@ -91,8 +91,10 @@ class Upkeep:
 
     @staticmethod
     async def _attempt(work: Awaitable[None]) -> None:
-        """The next time will do where the database does not answer; that is logged already."""
+        """The next time will do where the database does not answer, which is logged already, or whatever else fails."""
         try:
             await work
         except PlumblineError:
             return
+        except Exception as error:  # noqa: BLE001 - the task must live as long as the service
+            log.error("upkeep failed", error=type(error).__name__)
