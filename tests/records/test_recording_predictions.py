@@ -1,7 +1,10 @@
 """Recording predictions: all of a request or nothing, each id once, and an earlier answer for an id used before."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from auditlog import MALE
+from auditlog import MALE, AuditLog
 
 from service.errors import InvalidRequest
 from service.records.append import Append
@@ -101,3 +104,33 @@ def test_a_row_that_the_database_refuses_fails_alone(log):
     assert (first, last) == ({}, {})
     assert "refuses" in str(failed)
     assert log.stored().keys() == {"a", "b"}
+
+
+def test_a_connection_that_was_closed_while_it_idled_costs_nobody_an_answer(log_on_postgresql, postgresql_server):
+    """The next request gets a new one, as does the next reader."""
+    log = log_on_postgresql
+    log.append("a")
+    log.join(("a", "fraud"))
+    assert log.stored().keys() == {"a"}
+    postgresql_server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'records_%'")
+    assert log.append("b") == {}
+    assert log.stored().keys() == {"a", "b"}
+
+
+def test_retries_that_reach_two_replicas_in_opposite_order_do_not_fail(url, manifests):
+    """PostgreSQL ends one of two transactions that wait in a circle; that one is tried again."""
+    ids = [f"{number:03}" for number in range(200)]
+    barrier = threading.Barrier(2, timeout=30)
+
+    def replica(backwards):
+        with AuditLog.opened(url, manifests) as log:
+            works = [
+                log.appending(*(ids[start : start + 50][:: -1 if backwards else 1])) for start in range(0, 200, 50)
+            ]
+            barrier.wait()
+            return log.together(*works[:: -1 if backwards else 1])
+
+    with ThreadPoolExecutor(2) as executor:
+        results = [result for found in executor.map(replica, [False, True]) for result in found]
+    assert [result for result in results if isinstance(result, Exception)] == []
+    assert sum(len(result) for result in results) == len(ids)
