@@ -132,7 +132,7 @@ def test_alerts_fire_for_the_breaches_of_the_report(watched) -> None:
     total = f'sum(model_group:plumbline_outcomes:increase{WINDOW}{{sensitive_feature="race"}})'
 
     def settled():
-        # As of a round of evaluation that has ended. Counts that are extrapolated by 9 % make one more breach.
+        # As of a round of evaluation that has ended. Counts that are extrapolated by a quarter make one more breach.
         moment = time.time() - 1
         counted = prometheus.value(total, time=moment) or 0
         return moment if report["n"] <= counted < 1.05 * report["n"] else None
