@@ -92,7 +92,7 @@ def test_only_declared_groups_are_labels(answers, server) -> None:
 def test_only_declared_groups_are_in_the_records(answers, server) -> None:
     """No byte of the database is the canary's, neither before nor after outcomes, samples and sums are written."""
     samples = "plumbline_explanation_samples_total"
-    assert eventually(lambda: scrape(server.http).sum(samples, model_name="told", result="explained"))
+    assert eventually(lambda: scrape(server.http).sum(samples, model_name="told", result="explained"), seconds=60)
     post(server.http, group_canary.PREDICT, toy.request(sensitive_features=[{"sex": "female"}]))
     server.http.get(group_canary.FAIRNESS)  # saves the sums of attributions
     stored = bytes_of(server.log_file.parent)
