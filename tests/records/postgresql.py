@@ -56,8 +56,10 @@ class Postgresql:
 
     def execute(self, statement, database=USER):
         """Run a statement of the test's own; the rows of its answer, if it has one."""
-        with psycopg.connect(host="127.0.0.1", port=self.port, user=USER, dbname=database, autocommit=True) as session:
-            answer = session.execute(statement)
+        with psycopg.connect(
+            host="127.0.0.1", port=self.port, user=USER, dbname=database, autocommit=True
+        ) as connection:
+            answer = connection.execute(statement)
             return answer.fetchall() if answer.description else []
 
     @contextmanager

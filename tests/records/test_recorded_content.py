@@ -2,11 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 import toy
 from auditlog import AuditLog
 from explained import add_explainer, linear_explainer
 from inprocess import serving
+
+from service.manifest import Manifest
+from service.records.counts import attribution_sums
 
 TEXT, NUMBER = "quetzalcoatl", 7734501
 BODY = toy.request(
@@ -78,3 +82,21 @@ def test_a_retry_of_a_model_of_many_classes_gets_every_probability_again(url, to
         outcomes = {"outcomes": [{"id": "a", "label": 30}, {"id": "b", "label": 10}]}
         joined = client.request("POST", "/v1/models/trio:outcomes", json=outcomes)
         assert joined.json()["joined"] == 2
+
+
+def test_sums_of_explanations_are_saved_when_the_service_ends(url, tmp_path):
+    """One after another on the same database: they add up, by group, to what was answered."""
+    folder = toy.write_toy(tmp_path / "models")
+    add_explainer(folder, linear_explainer())
+    expected = np.zeros(5)
+    for run in range(2):
+        with serving(tmp_path / "models", device="cpu", records_url=url, explain_sample_ratio=0) as client:
+            answer = client.predict(BODY | {"ids": [f"{run} a", f"{run} b"]}).json()
+            expected += np.squeeze(answer["explanations"][0]["values"])
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+    with AuditLog.opened(url, [manifest]) as log:
+        found = attribution_sums(log.engine, [log.package], since=0)
+    of_women = [total for total in found if json.loads(total.groups)["sex"] == "female"]
+    assert sum(total.n for total in found) == 4
+    assert sum(total.n for total in of_women) == 2
+    assert np.sum([total.sums for total in of_women], axis=0) == pytest.approx(expected)
