@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Insert, delete, select
@@ -25,6 +26,7 @@ COLUMNS = (
 )
 Row = tuple[Any, ...]  # in the order of COLUMNS
 _ID = COLUMNS.index("id")
+_KEY = itemgetter(COLUMNS.index("model_name"), _ID)
 # By how much a batch or a device may move the score of one instance.
 RETRY_TOLERANCE = 1e-3
 
@@ -64,6 +66,7 @@ class Appender:
 
     def __init__(self, dialect_name: str) -> None:
         self._insert = _insert(dialect_name)
+        self._has_many_writers = dialect_name == "postgresql"
         # A dialect whose parameters are in order, so that rows go to the driver as they are.
         dialect = postgresql.dialect(paramstyle="format") if dialect_name == "postgresql" else sqlite.dialect()  # type: ignore[no-untyped-call]
         self._text = str(self._insert.compile(dialect=dialect, column_keys=COLUMNS))
@@ -71,6 +74,8 @@ class Appender:
     def all_new(self, connection: Connection, appends: Sequence[Append]) -> bool:
         """Record everything at once; False if an id was used before, and then the caller rolls back."""
         rows = [row for append in appends for row in append.data]
+        if self._has_many_writers:  # those of the same rows wait for each other, not in a circle
+            rows.sort(key=_KEY)
         return not rows or connection.exec_driver_sql(self._text, rows).rowcount == len(rows)
 
     def commit_new(self, connection: sqlite3.Connection, appends: Sequence[Append]) -> bool:
@@ -90,7 +95,7 @@ class Appender:
 
     def append(self, connection: Connection, append: Append) -> dict[int, Recorded] | InvalidRequest:
         """Record what is new of one request, and look up the rest."""
-        rows = [dict(zip(COLUMNS, row, strict=True)) for row in append.data]
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in sorted(append.data, key=_KEY)]
         new = set(connection.execute(self._insert.returning(predictions.c.id), rows).scalars())
         if len(new) == len(append.data) or not append.callers_ids:
             return {}

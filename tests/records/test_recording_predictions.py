@@ -1,5 +1,6 @@
 """Recording predictions: all of a request or nothing, each id once, and an earlier answer for an id used before."""
 
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -117,20 +118,24 @@ def test_a_connection_that_was_closed_while_it_idled_costs_nobody_an_answer(log_
     assert log.stored().keys() == {"a", "b"}
 
 
-def test_retries_that_reach_two_replicas_in_opposite_order_do_not_fail(url, manifests):
-    """PostgreSQL ends one of two transactions that wait in a circle; that one is tried again."""
-    ids = [f"{number:03}" for number in range(200)]
-    barrier = threading.Barrier(2, timeout=30)
+def test_requests_that_reach_three_replicas_in_any_order_are_recorded_once(url, manifests):
+    """Several in each commit, none of which waits in a circle for long: one replica records, two answer the same."""
+    replicas, rounds, requests, size = 3, 6, 5, 40
+    barrier = threading.Barrier(replicas, timeout=30)
 
-    def replica(backwards):
+    def replica(seed):
+        chance = random.Random(seed)
+        found = []
         with AuditLog.opened(url, manifests) as log:
-            works = [
-                log.appending(*(ids[start : start + 50][:: -1 if backwards else 1])) for start in range(0, 200, 50)
-            ]
-            barrier.wait()
-            return log.together(*works[:: -1 if backwards else 1])
+            for number in range(rounds):
+                ids = [f"{number}-{row:03}" for row in range(requests * size)]
+                chance.shuffle(ids)
+                works = [log.appending(*ids[start : start + size]) for start in range(0, len(ids), size)]
+                barrier.wait()
+                found += log.together(*works)
+        return found
 
-    with ThreadPoolExecutor(2) as executor:
-        results = [result for found in executor.map(replica, [False, True]) for result in found]
+    with ThreadPoolExecutor(replicas) as executor:
+        results = [result for found in executor.map(replica, range(replicas)) for result in found]
     assert [result for result in results if isinstance(result, Exception)] == []
-    assert sum(len(result) for result in results) == len(ids)
+    assert sum(len(result) for result in results) == (replicas - 1) * rounds * requests * size
