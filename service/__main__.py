@@ -46,6 +46,7 @@ def _start_or_explain(settings: Settings) -> None:
         find_packages(settings.models)
         check_one_runtime()
         app = create_app(settings)
+        app.state.service.check_records()
     except PlumblineError as error:
         _stop(str(error))
     server = Server(app, settings)

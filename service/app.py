@@ -108,6 +108,11 @@ class Service:
         if self.records is not None:
             self.records.open(model.manifest for model in self.repository)
 
+    def check_records(self) -> None:
+        """Raise ConfigurationError if the records are those of another release."""
+        if self.records is not None:
+            self.records.check()
+
     def start(self) -> None:
         """Begin what goes on beside the requests."""
         if self.upkeep is not None:

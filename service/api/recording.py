@@ -101,7 +101,7 @@ class Recorder:
                 inference.groups[row].text,
                 orjson.dumps(probability[row].tolist()).decode() if multiclass else None,
                 _features(model.manifest, request.X[row]) if keeps_features else None,
-                orjson.dumps(explanations[row]).decode() if keeps_explanations else None,
+                _explanation(explanations[row], keeps_features) if keeps_explanations else None,
             )
             for row in range(len(ids))
         ]
@@ -139,6 +139,12 @@ class Recorder:
 def _manifest(text: str) -> Manifest:
     """Read once for all rows of a retried request."""
     return Manifest.model_validate_json(text)
+
+
+def _explanation(entry: dict[str, Any], keeps_features: bool) -> str:
+    """The entry of the response; without the values of features where those are not to be kept."""
+    kept = entry if keeps_features else {key: value for key, value in entry.items() if key not in ("data", "reasons")}
+    return orjson.dumps(kept).decode()
 
 
 def _features(manifest: Manifest, row: Floats) -> str:

@@ -51,6 +51,11 @@ class Records:
         self._connection: Connection | None = None
         self._impatient: sqlite3.Connection | None = None
 
+    def check(self) -> None:
+        """Raise ConfigurationError for tables of another release, where the database answers."""
+        with contextlib.suppress(RecordsUnavailable):
+            database.prepare(self.engine, [])
+
     def open(self, manifests: Iterable[Manifest]) -> None:
         """Make or check the tables. Raises ConfigurationError for tables of another release.
 

@@ -20,6 +20,8 @@ from service.errors import DeadlineExceeded, PlumblineError, QueueFull, RecordsU
 log = structlog.get_logger(__name__)
 
 MOST_ROWS_TOGETHER = 4096
+# So many are company enough.
+MOST_ROWS_GATHERED = 64
 # Then one in the thread, where SQLite also moves what was written from its log to the database, which takes long.
 MOST_COMMITS_AT_ONCE = 200
 # How late a caller may be told that it is too late.
@@ -140,6 +142,7 @@ class Writer:
         self._queue: deque[Job] = deque()
         self._busy = False
         self._scheduled = False
+        self._gathered_rows = 0
         self._retry_seconds = FIRST_RETRY_SECONDS
         self._idle = asyncio.Event()
         self._idle.set()
@@ -158,7 +161,8 @@ class Writer:
         if not self._busy and not self._scheduled:
             self._scheduled = True
             self._idle.clear()
-            asyncio.get_running_loop().call_soon(self._start)
+            self._gathered_rows = 0
+            asyncio.get_running_loop().call_soon(self._gather)
         return job
 
     def note_trouble(self, trouble: str) -> None:
@@ -175,6 +179,14 @@ class Writer:
         if self._clock is not None:
             self._clock.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _gather(self) -> None:
+        """Wait for company as long as company comes: a turn of the event loop without any starts the commit."""
+        if self._gathered_rows < self.waiting_rows < MOST_ROWS_GATHERED:
+            self._gathered_rows = self.waiting_rows
+            asyncio.get_running_loop().call_soon(self._gather)
+            return
+        self._start()
 
     def _start(self) -> None:
         self._scheduled = False

@@ -1,6 +1,8 @@
 """`python -m service records`: what an auditor and a data protection officer do with the records of a real service."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
@@ -99,19 +101,42 @@ def test_a_database_that_is_not_there_is_named_without_its_password(command, url
     assert "Traceback" not in run.stderr
 
 
-def test_explanations_are_recorded_where_a_setting_asks(command, start, tmp_path):
-    """As they were answered; without the setting there is nothing of them, and nothing of the features."""
-    rows = {}
-    for setting in ("true", "false"):
-        server = start(CHECKOUT / "models/repository", record_explanations=setting)
-        line = json.loads((CHECKOUT / "models/repository/transaction/1/replay.jsonl").read_text().splitlines()[0])
-        answer = server.predict({"instances": [line["instance"]], "explain": True}, model="transaction").json()
-        server.stop()
-        file = tmp_path / f"{setting}.parquet"
-        url = f"sqlite:///{server.log_file.with_suffix('.db')}"
-        assert command("records", "export", "transaction", file, records_url=url).returncode == 0
-        (rows[setting],) = pq.read_table(file).to_pylist()
-        if setting == "true":
-            assert json.loads(rows[setting]["explanation"]) == answer["explanations"][0]
-    assert rows["false"]["explanation"] is None
-    assert rows["true"]["features"] is None
+@pytest.mark.parametrize("features", ["true", "false"])
+def test_explanations_are_recorded_where_a_setting_asks(command, start, tmp_path, features):
+    """As they were answered; what they say of the features only where those are recorded as well."""
+    explained = one_record(command, start, tmp_path, record_explanations="true", record_features=features)
+    kept = json.loads(explained["explanation"])
+    assert len(kept["values"]) == 19
+    assert ("data" in kept, "reasons" in kept, explained["features"] is not None) == (features == "true",) * 3
+
+
+def test_nothing_of_a_person_is_recorded_unless_asked_for(command, start, tmp_path):
+    """Neither features nor explanation."""
+    row = one_record(command, start, tmp_path)
+    assert (row["features"], row["explanation"]) == (None, None)
+
+
+def one_record(command, start, tmp_path, **settings):
+    """What is exported of one explained prediction."""
+    server = start(CHECKOUT / "models/repository", **settings)
+    line = json.loads((CHECKOUT / "models/repository/transaction/1/replay.jsonl").read_text().splitlines()[0])
+    answer = server.predict({"instances": [line["instance"]], "explain": True}, model="transaction")
+    assert "values" in answer.json()["explanations"][0]
+    server.stop()
+    file, url = tmp_path / "records.parquet", f"sqlite:///{server.log_file.with_suffix('.db')}"
+    assert command("records", "export", "transaction", file, records_url=url).returncode == 0
+    (row,) = pq.read_table(file).to_pylist()
+    return row
+
+
+def test_tables_of_another_release_stop_the_start(command, tmp_path, toys):
+    """One line that says what to do, no stack trace."""
+    url = f"sqlite:///{tmp_path}/records.db"
+    with closing(sqlite3.connect(tmp_path / "records.db")) as database, database:
+        database.execute("CREATE TABLE plumbline_schema (version INTEGER PRIMARY KEY)")
+        database.execute("INSERT INTO plumbline_schema VALUES (99)")
+    run = command("serve", "--models", toys, "--port", 0, records_url=url)
+    assert run.returncode == 2
+    assert "schema version 99" in run.stderr
+    assert "run the release that made it, or name a new database" in run.stderr
+    assert "Traceback" not in run.stderr + run.stdout

@@ -46,15 +46,23 @@ def run(main):
     return asyncio.run(asyncio.wait_for(main, PATIENCE_SECONDS))
 
 
+async def turns(count):
+    """Let the event loop turn so many times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 def test_what_arrives_together_is_committed_together():
-    """A group of everything of one turn of the event loop, then one of what arrived during its commit."""
+    """A group of everything of neighbouring turns of the event loop, then one of what arrived during its commit."""
     database = Database()
     database.gate.clear()
 
     async def main():
         writer = Writer(database.commit, keeps=False, max_rows=100)
-        first = [writer.submit(Rows(name=f"{number}")) for number in range(5)]
+        first = [writer.submit(Rows(name=f"{number}")) for number in range(3)]
         await asyncio.sleep(0)
+        first += [writer.submit(Rows(name=f"{number}")) for number in range(3, 5)]
+        await turns(3)
         later = [writer.submit(Rows(name=f"{number}")) for number in range(5, 15)]
         database.gate.set()
         answers = await asyncio.gather(*(job.answer(deadline()) for job in first + later))
@@ -224,7 +232,7 @@ def test_closing_gives_up_in_the_end():
 
 
 def test_what_needs_no_waiting_is_done_on_the_event_loop():
-    """In the same turn, until it is the thread's turn for once; what cannot be done there goes to the thread."""
+    """In a few turns, until it is the thread's for once; what cannot be done there goes to the thread."""
     database, here = Database(), []
 
     def at_once(works):
@@ -236,7 +244,7 @@ def test_what_needs_no_waiting_is_done_on_the_event_loop():
     async def main():
         writer = Writer(database.commit, keeps=False, max_rows=10, at_once=at_once)
         jobs = [writer.submit(Rows(name="fast"))]
-        await asyncio.sleep(0)
+        await turns(3)
         assert jobs[0].result == "fast"
         assert await writer.submit(Rows(name="slow")).answer(deadline()) == "slow"
         for _ in range(1000):
