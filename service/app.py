@@ -26,6 +26,7 @@ from service.middleware import FairnessMiddleware
 from service.monitor.exposition import FairnessCollector, check_series
 from service.monitor.metrics import Metrics, ModelCollector
 from service.monitor.monitor import FairnessMonitor
+from service.records.outcomes import RESULTS
 from service.records.records import Records
 from service.runtime.limiter import Limiter
 from service.runtime.repository import Repository, Runtime, open_repository
@@ -104,7 +105,9 @@ class Service:
         accept = partial(check_series, most=self.settings.max_series)
         self.repository = open_repository(self.settings.models, runtime, self.metrics.batch_observer, accept)
         for model in self.repository:
-            self.metrics.expect(model.manifest.name, model.manifest.version, explains=model.explainer is not None)
+            self.metrics.expect(
+                model.manifest.name, model.manifest.version, explains=model.explainer is not None, fates=RESULTS
+            )
         if self.records is not None:
             self.records.open(model.manifest for model in self.repository)
 

@@ -15,7 +15,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 RESIDUAL_BUCKETS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 MODEL_LABELS = ("model_name", "model_version")
-OUTCOME_RESULTS = ("joined", "duplicate", "conflict", "unknown", "expired", "corrected")
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -89,9 +88,9 @@ class Metrics:
         )
         self._committed, self._not_committed = map(self.audit_rows.labels, ("committed", "failed"))
 
-    def expect(self, model_name: str, model_version: str, *, explains: bool) -> None:
-        """Have the series of a model that is served exist from the start."""
-        for result in OUTCOME_RESULTS:
+    def expect(self, model_name: str, model_version: str, *, explains: bool, fates: Iterable[str]) -> None:
+        """Have the series of a model that is served exist from the start; `fates` are those of outcomes."""
+        for result in fates:
             self.outcomes_received.labels(model_name, result)
         for result in ("explained", "dropped", "failed") if explains else ():
             self.explanation_samples.labels(model_name, model_version, result)
