@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from service.api.fairness_page import CONTENT_SECURITY_POLICY, render
 from service.api.http_errors import JSONResponse
 from service.api.outcomes import NO_RECORDS
+from service.api.page.render import CONTENT_SECURITY_POLICY, render
 from service.errors import DeadlineExceeded, InvalidRequest, NotOffered, QueueFull, UnknownModel
 from service.manifest import Manifest
 from service.monitor.groups import group_sets

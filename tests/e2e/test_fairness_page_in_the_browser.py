@@ -3,7 +3,7 @@
 import pytest
 from fairness_reports import feature, group, hidden_group, report
 
-from service.api import fairness_page
+from service.api.page import render
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +15,8 @@ def address(tmp_path_factory):
         hidden_group("an unbreakable_name_of_forty_characters_x"),
         group("unknown", 40, state="not_compared", kind="reserved"),
     ]
-    page = fairness_page.render(report(feature("race", groups, state="breach"), state="breach"))
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{fairness_page.CONTENT_SECURITY_POLICY}">'
+    page = render.render(report(feature("race", groups, state="breach"), state="breach"))
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{render.CONTENT_SECURITY_POLICY}">'
     file = tmp_path_factory.mktemp("fairness") / "page.html"
     file.write_text(page.replace("<head>", f"<head>{policy}"))
     return file.as_uri()

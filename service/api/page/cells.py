@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from service.api import fairness_words as words
+from service.api.page import words
 from service.monitor.fairness import LEAST_IMPACT_RATIO, MOST_ADVERSE_RATIO, MOST_DIFFERENCE
 
 Json = dict[str, Any]

@@ -5,9 +5,7 @@ Chooses the order of the groups, which of them are drawn, and what is said about
 
 from typing import Any
 
-from service.api import fairness_cells as cells
-from service.api import fairness_figures as figures
-from service.api import fairness_words as words
+from service.api.page import cells, figures, words
 
 MOST_GROUPS_DRAWN = 26  # what one sensitive feature can declare, and the reserved groups
 MOST_BREACHES_LISTED = 8

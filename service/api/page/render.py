@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from service.api import fairness_cells, fairness_section, fairness_words
+from service.api.page import cells, section, words
 from service.monitor import fairness
 
 # What the page may load: nothing. For whoever serves it.
@@ -34,9 +34,9 @@ def render(report: dict[str, Any]) -> str:
         .render(
             report=report,
             sentence=_sentence(report),
-            sections=[fairness_section.section(feature, report, number) for number, feature in enumerate(features, 1)],
+            sections=[section.section(feature, report, number) for number, feature in enumerate(features, 1)],
             limits=fairness,
-            hidden=fairness_cells.hidden(report),
+            hidden=cells.hidden(report),
         )
     )
 
@@ -48,7 +48,7 @@ def _sentence(report: dict[str, Any]) -> str:
         return "Nothing to compare: this model declares no sensitive feature."
     found = [feature["name"] for feature in features if feature["state"] == "breach"]
     return SENTENCES[report["state"]].format(
-        features=fairness_words.listed(fairness_words.quoted(found)) if found else "the groups below"
+        features=words.listed(words.quoted(found)) if found else "the groups below"
     )
 
 
@@ -56,13 +56,13 @@ def _sentence(report: dict[str, Any]) -> str:
 def _environment() -> Environment:
     """Templates of this package; everything that they are given is escaped."""
     environment = Environment(
-        loader=PackageLoader("service.api"),
+        loader=PackageLoader("service.api.page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     for word in ("count", "percent", "ratio", "points", "margin", "moment", "window"):
-        environment.filters[word] = getattr(fairness_words, word)
-    environment.globals["states"] = fairness_words.STATES
+        environment.filters[word] = getattr(words, word)
+    environment.globals["states"] = words.STATES
     return environment
