@@ -205,15 +205,20 @@ def _table(results: Results, counts: Sequence[int]) -> Table:
 
 
 def _overheads(results: Results, counts: Sequence[int]) -> str:
-    """What the monitor alone costs, and what the records cost, as a share of the time of a request."""
-    lines = []
-    for count in counts:
-        rates = [_median(results[count, name]).requests_per_second for name in (OURS, NO_RECORDS, NO_MONITOR)]
-        monitor, records = 100 * (rates[2] / rates[1] - 1), 100 * (rates[1] / rates[0] - 1)
-        lines.append(
-            f"{count} connections: the monitor alone adds {monitor:.1f} %, the records another {records:.1f} %"
-        )
-    return "\n".join(lines)
+    """What the monitor alone costs, and what the records cost, as a share of the time of a request.
+
+    Medians over the rounds, within each of which the services run one right after the other.
+    """
+
+    def added(count: int, name: str, before: str) -> float:
+        pairs = zip(results[count, before], results[count, name], strict=True)
+        return 100 * (statistics.median(b.requests_per_second / a.requests_per_second for b, a in pairs) - 1)
+
+    return "\n".join(
+        f"{count} connections: the monitor alone adds {added(count, NO_RECORDS, NO_MONITOR):.1f} %, "
+        f"records another {added(count, OURS, NO_RECORDS):.1f} %"
+        for count in counts
+    )
 
 
 def _cells(results: Results, count: int, name: str) -> list[str]:

@@ -97,10 +97,9 @@ class Counters:
         self.daily: dict[tuple[int, str], AttributionTotal] = {}
         self._make_room()
 
-    def add_predictions(self, groups: Sequence[JointGroup], predicted: Counts, scores: Floats) -> None:
-        """Count n rows: their combinations, indices of the predicted class `(n,)`, scores `(n,)`."""
+    def add_predictions(self, joint: Counts, predicted: Counts, scores: Floats) -> None:
+        """Count n rows: numbers of their combinations, indices of the predicted class and scores, each `(n,)`."""
         self._make_room()
-        joint = np.fromiter((group.number for group in groups), np.int64, len(groups))
         tables = (
             (self.predictions, predicted, None),
             (self.score_sum, predicted, scores),

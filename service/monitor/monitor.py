@@ -7,7 +7,8 @@ was recorded before, a retry, does not count again.
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -40,7 +41,7 @@ class Recording(Protocol):
         """Whether they were given up."""
 
     @property
-    def repeated(self) -> Sequence[int]:
+    def repeated(self) -> Collection[int]:
         """Rows whose id was recorded before."""
 
 
@@ -95,12 +96,15 @@ class FairnessMonitor:
             self._timer = None
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         failed = 0
-        ready: dict[Counters, list[Inference]] = {}
+        ready: dict[Counters, list[Inference]] = defaultdict(list)
         for inference in waiting:
-            if inference.recording is not None and not inference.recording.settled:
+            recording = inference.recording
+            if recording is None:
+                ready[inference.counters].append(inference)
+            elif not recording.settled:
                 self._waiting.append(inference)
-            elif inference.recording is None or not inference.recording.failed:
-                ready.setdefault(inference.counters, []).append(inference)
+            elif not recording.failed:
+                ready[inference.counters].append(inference)
         for counters, inferences in ready.items():
             try:
                 with self._lock:
@@ -172,20 +176,20 @@ def explained_rows(
 
 
 def _count(counters: Counters, inferences: Sequence[Inference]) -> None:
-    groups: list[JointGroup] = []
-    predicted: list[int] = []
-    scores: list[float] = []
-    explained: list[Explained] = []
-    for inference in inferences:
-        if inference.recording is not None and inference.recording.repeated:
-            inference = _without(inference, set(inference.recording.repeated))
-        groups += inference.groups
-        predicted += inference.predicted
-        scores += inference.scores
+    new = [
+        inference
+        if inference.recording is None or not inference.recording.repeated
+        else _without(inference, set(inference.recording.repeated))
+        for inference in inferences
+    ]
+    counters.add_predictions(
+        np.array([group.number for inference in new for group in inference.groups], np.int64),
+        np.array([index for inference in new for index in inference.predicted], np.int64),
+        np.array([score for inference in new for score in inference.scores], np.float64),
+    )
+    for inference in new:
         if inference.explanations:
-            explained += explained_rows(counters.manifest, inference.groups, inference.explanations)
-    counters.add_predictions(groups, np.array(predicted, np.int64), np.array(scores, np.float64))
-    counters.add_explained(explained)
+            counters.add_explained(explained_rows(counters.manifest, inference.groups, inference.explanations))
 
 
 def _without(inference: Inference, rows: set[int]) -> Inference:

@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -68,9 +68,9 @@ class Job:
         return self.error is not None
 
     @property
-    def repeated(self) -> Sequence[int]:
+    def repeated(self) -> Collection[int]:
         """Rows that were recorded before (of work that records)."""
-        return tuple(self.result) if self.result else ()
+        return self.result or ()
 
     async def answer(self, deadline: float) -> Any:
         """The result. Raises what the work raised, or DeadlineExceeded soon after `deadline` (monotonic seconds).

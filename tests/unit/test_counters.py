@@ -42,7 +42,7 @@ rows = st.lists(
 def add(counters, predictions):
     """Count [(sensitive features, predicted, score)] at once."""
     counters.add_predictions(
-        [counters.groups.of(row) for row, _, _ in predictions],
+        np.array([counters.groups.of(row).number for row, _, _ in predictions], np.int64),
         np.array([predicted for _, predicted, _ in predictions], np.int64),
         np.array([score for _, _, score in predictions], np.float64),
     )
@@ -77,7 +77,7 @@ def test_rows_that_do_not_fit_count_in_no_table():
     """A score too many is a defect of ours, and leaves the tables of one mind."""
     counters = Counters(MANIFEST)
     with pytest.raises(ValueError, match="length"):
-        counters.add_predictions([counters.groups.nobody], np.array([1]), np.array([0.5, 0.5]))
+        counters.add_predictions(np.array([0]), np.array([1]), np.array([0.5, 0.5]))
     assert counters.predictions.sum() == counters.score_bins.sum() == counters.score_sum.sum() == 0
 
 
