@@ -141,7 +141,7 @@ def running_contender(contender: Contender, folder: Path, *, core: int) -> Abstr
 
 
 class _Bench:
-    """Two contenders, the two cores, and a folder for logs and scripts."""
+    """The contenders, the two cores, and a folder for logs and scripts."""
 
     def __init__(self, contenders: Sequence[Contender], folder: Path, *, server_core: int, load_core: int) -> None:
         self._contenders = contenders
@@ -150,7 +150,7 @@ class _Bench:
         self._load_core = load_core
 
     def measure(self, counts: Sequence[int], *, rounds: int, seconds: int) -> Results:
-        """Start both, compare an answer, warm up, measure in turns. Raises MeasurementFailed."""
+        """Start all, compare an answer, warm up, measure in turns. Raises MeasurementFailed."""
         results: Results = defaultdict(list)
         turns = [(count, contender) for _ in range(rounds) for count in counts for contender in self._contenders]
         with ExitStack() as stack:

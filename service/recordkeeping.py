@@ -62,6 +62,7 @@ def erase(
     engine = _open()[1]
     parts = [wanted[start : start + ERASED_TOGETHER] for start in range(0, len(wanted), ERASED_TOGETHER)]
     erased = sum(_write(engine, Erase(model, part).run) for part in parts)
+    _overwrite(engine)
     typer.echo(f"{erased} of {len(wanted)} predictions erased")
     if erased < len(wanted):
         raise typer.Exit(1)
@@ -76,6 +77,7 @@ def prune() -> None:
     while last == PRUNED_TOGETHER:
         last = _write(engine, Prune(not_before).run)
         deleted += last
+    _overwrite(engine)
     typer.echo(f"{deleted} predictions older than {settings.retention_days} days deleted")
 
 
@@ -99,6 +101,18 @@ def _write(engine: Engine, work: Callable[[Connection], Answer]) -> Answer:
             return work(connection)
     except DBAPIError as error:
         _stop(str(database.unavailable(error)))
+
+
+def _overwrite(engine: Engine) -> None:
+    """Have SQLite move its log into the database and empty it: until then it holds what was deleted."""
+    if engine.dialect.name != "sqlite":
+        return
+    pooled = engine.raw_connection()  # a checkpoint is no transaction
+    cursor = pooled.cursor()
+    busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    pooled.close()
+    if busy:
+        typer.echo("the write-ahead log is in use and still holds what was deleted; run this again", err=True)
 
 
 def _seconds(text: str | None, default: float) -> float:

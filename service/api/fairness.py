@@ -4,6 +4,7 @@ Made in a thread, one at a time and with a time limit: predictions go on meanwhi
 """
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ from starlette.responses import HTMLResponse, Response
 from service.api.http_errors import JSONResponse
 from service.api.outcomes import NO_RECORDS
 from service.api.page.render import CONTENT_SECURITY_POLICY, render
-from service.errors import DeadlineExceeded, InvalidRequest, NotOffered, QueueFull, UnknownModel
+from service.errors import DeadlineExceeded, InferenceError, InvalidRequest, NotOffered, QueueFull, UnknownModel
 from service.manifest import Manifest
 from service.monitor.groups import group_sets
 from service.monitor.report import fairness_report
@@ -33,6 +34,8 @@ WINDOW = re.compile(r"([1-9][0-9]{0,3})([hd])")
 SECONDS = {"h": 3600, "d": 86_400}
 PARAMETERS = ("window", "sensitive_feature", "version")
 MOST_WAITING = 8
+# Of the time for a report, what saving the newest sums may take.
+BEFORE_SHARE = 0.3
 
 
 class FairnessReports:
@@ -71,7 +74,6 @@ class FairnessReports:
             raise NotOffered("fairness: this model declares no sensitive features")
         if self._waiting >= MOST_WAITING:
             raise QueueFull(f"{MOST_WAITING} reports are being made already", retry_after_seconds=1.0)
-        await self._before()
         html = _wants_html(request)
 
         def make() -> Response:
@@ -84,10 +86,18 @@ class FairnessReports:
 
     async def _run(self, make: Callable[[], Response]) -> Response:
         self._waiting += 1
+        deadline = time.monotonic() + self._timeout_seconds
+        # A report without what was explained just now is a report.
+        try:
+            with contextlib.suppress(InferenceError, TimeoutError):
+                await asyncio.wait_for(self._before(), BEFORE_SHARE * self._timeout_seconds)
+        except BaseException:
+            self._done()
+            raise
         running = asyncio.get_running_loop().run_in_executor(self._executor, make)
         running.add_done_callback(lambda _: self._done())
         try:
-            return await asyncio.wait_for(asyncio.shield(running), self._timeout_seconds)
+            return await asyncio.wait_for(asyncio.shield(running), max(0.0, deadline - time.monotonic()))
         except TimeoutError as error:
             raise DeadlineExceeded("the report was not made in time; ask for a shorter window") from error
 
@@ -111,7 +121,12 @@ class FairnessReports:
         if feature is not None:
             report["sensitive_features"] = [f for f in report["sensitive_features"] if f["name"] == feature]
             report["state"] = report["sensitive_features"][0]["state"]
-        report["window"] = {"name": window, "start": _utc(until - seconds), "end": _utc(until)}
+        report["window"] = {
+            "name": window,
+            "start": _utc(until - seconds),
+            "end": _utc(until),
+            "attribution_start": _utc((until - seconds) // SECONDS["d"] * SECONDS["d"]),
+        }
         return report
 
     def _window_seconds(self, window: str) -> float:

@@ -105,7 +105,9 @@ class Recorder:
             )
             for row in range(len(ids))
         ]
-        inference.recording = job = self.records.submit(Append(rows, callers_ids=request.ids is not None))
+        inference.recording = job = self.records.submit(
+            Append(rows, callers_ids=request.ids is not None, answered=not self.records.awaited)
+        )
         return job
 
     async def settle(self, job: Job | None, model: Model, content: dict[str, Any], deadline: float) -> None:

@@ -155,6 +155,8 @@ class Predict:
                 labels=[prediction["label"] for prediction in content["predictions"]],
                 timeout_seconds=EXPLAINING_SHARE * (deadline - time.monotonic()),
             )
+            if form is not None:
+                drawable(explanations[0])  # a picture that is refused decides nothing
         inference = self._recorder.inference(model, request, decisions)
         if inference is not None:
             if options is not None and options.when == "always":  # a selection by outcome would bend the means

@@ -4,6 +4,7 @@ Kept per combination of groups (`JointGroup`), so that a row is added once howev
 `exposition` adds them up for each feature. Additive, and never falling: float sums are of numbers from 0 up.
 """
 
+import bisect
 import copy
 import time
 from collections.abc import Sequence
@@ -120,9 +121,9 @@ class Counters:
                 continue
             self.outcomes[number, predicted, actual] += 1
             self.outcome_score_sum[number, actual] += outcome.score
-            self.outcome_score_bins[number, score_bin(np.array(outcome.score)), actual] += 1
+            self.outcome_score_bins[number, min(int(outcome.score * SCORE_BINS), SCORE_BINS - 1), actual] += 1
             delay = max(0.0, outcome.delay_seconds)
-            self.delay_counts[np.searchsorted(DELAY_BUCKETS, delay)] += 1
+            self.delay_counts[bisect.bisect_left(DELAY_BUCKETS, delay)] += 1
             self.delay_sum += delay
 
     def add_explained(self, explained: Sequence[Explained]) -> None:

@@ -94,6 +94,7 @@ class JointGroups:
         self._index = [{group: index for index, group in enumerate(made.groups)} for made in self.sets]
         self._seen: dict[tuple[str | None, ...], JointGroup] = {}
         self.all: list[JointGroup] = []
+        self._by_text: dict[str, JointGroup] = {}  # texts from the records: combinations that were declared
         self.nobody = self.of({})
 
     def of(self, row: Mapping[str, str]) -> JointGroup:
@@ -114,7 +115,10 @@ class JointGroups:
 
     def of_text(self, text: str) -> JointGroup:
         """The combination that `JointGroup.text` names."""
-        return self.of(orjson.loads(text))
+        found = self._by_text.get(text)
+        if found is None:
+            found = self._by_text[text] = self.of(orjson.loads(text))
+        return found
 
     def _make(self, groups: tuple[str, ...]) -> JointGroup:
         by_name = dict(zip(self._names, groups, strict=True))

@@ -70,15 +70,17 @@ class FairnessMonitor:
     _counters: WeakKeyDictionary[Any, Counters] = field(default_factory=WeakKeyDictionary)
     _waiting: list[Inference] = field(default_factory=list)
     _waiting_rows: int = 0
+    _failing: bool = False
     _timer: asyncio.TimerHandle | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def watch(self, model: Any, manifest: Manifest) -> Counters:
         """The counters of `model`, which live as long as it does."""
-        counters = self._counters.get(model)
-        if counters is None:
-            counters = self._counters[model] = Counters(manifest)
-        return counters
+        with self._lock:  # a scrape may be the first to ask, at the same time as a request
+            counters = self._counters.get(model)
+            if counters is None:
+                counters = self._counters[model] = Counters(manifest)
+            return counters
 
     def take(self, inference: Inference) -> None:
         """Count `inference` soon."""
@@ -113,7 +115,9 @@ class FairnessMonitor:
                 failed += len(inferences)
                 log.error("inferences not counted", error=type(error).__name__)
         self.failures += failed
-        if not failed:
+        if ready:  # with nothing to count, it is as before
+            self._failing = failed > 0
+        if not self._failing:
             self.last_success_seconds = time.time()
         if self._waiting:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)

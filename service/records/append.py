@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import structlog
 from sqlalchemy import Insert, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from service.errors import InvalidRequest
 from service.records.tables import packages, parts, predictions
+
+log = structlog.get_logger(__name__)
 
 COLUMNS = (
     "model_name",
@@ -48,10 +51,11 @@ class Append:
     recorded, if an id belongs to another instance.
     """
 
-    __slots__ = ("callers_ids", "data")
+    __slots__ = ("answered", "callers_ids", "data")
 
-    def __init__(self, data: Sequence[Row], *, callers_ids: bool) -> None:
-        """`callers_ids`: ids of ours are never used twice."""
+    def __init__(self, data: Sequence[Row], *, callers_ids: bool, answered: bool = False) -> None:
+        """`callers_ids`: ids of ours are never used twice. `answered`: it is too late to refuse anything."""
+        self.answered = answered
         self.data = data
         self.callers_ids = callers_ids
 
@@ -110,7 +114,11 @@ class Appender:
             for id_, *rest in connection.execute(lookup.where(table.id.in_(ids)))
         }
         for row, before in recorded.items():
-            if not _may_be_the_same(append.data[row], before):
+            if _may_be_the_same(append.data[row], before):
+                continue
+            if append.answered:
+                log.warning("an id was used for another instance; the first one stays", model=append.data[row][0])
+            else:
                 # Nothing of a request that is refused stays.
                 for ids in parts(list(new)):
                     connection.execute(delete(predictions).where(of_model, table.id.in_(ids)))
@@ -121,11 +129,13 @@ class Appender:
 
 
 def _may_be_the_same(row: Row, before: Recorded) -> bool:
-    """Whether the instance is the one recorded before, as far as can be told: the same package answers the same."""
-    _, _, package, _, predicted, score, *_ = row
+    """Whether the instance is the one recorded before, as far as its score tells: the same package answers the same."""
+    _, _, package, _, predicted, score, _, probabilities, *_ = row
     if package != before.package:
         return True
-    return bool(predicted == before.predicted and abs(score - before.score) <= RETRY_TOLERANCE)
+    # The score of a binary model tells more than its label, which turns at the threshold by the last digit.
+    same_label = probabilities is None or predicted == before.predicted
+    return bool(same_label and abs(score - before.score) <= RETRY_TOLERANCE)
 
 
 def _insert(dialect_name: str) -> Insert:

@@ -1,4 +1,7 @@
-"""SHAP values added up by day and group, so that any replica can report what drives a gap. Nobody's own values."""
+"""SHAP values added up by day and combination of groups, so that any replica can report what drives a gap.
+
+A sum over one person is that person's: the records are confidential, this table too.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,6 +26,8 @@ class DailyAttribution(NamedTuple):
 
 class SaveAttributions:
     """Work: replace what this replica saved before. Doing it twice changes nothing."""
+
+    may_be_given_up = True
 
     def __init__(self, replica: str, data: Sequence[DailyAttribution]) -> None:
         self.replica = replica

@@ -37,7 +37,7 @@ class AttributionSum(NamedTuple):
 
 
 def versions(engine: Engine, model_name: str) -> dict[str, list[tuple[str, str]]]:
-    """model_version -> [(package, manifest as JSON)] of everything that ever ran under this name."""
+    """model_version -> [(package, manifest as JSON)] of everything that ever ran under this name, oldest first."""
     found: dict[str, list[tuple[str, str]]] = {}
     with reading(engine) as connection:
         columns = packages.c.model_version, packages.c.package, packages.c.manifest
@@ -45,6 +45,8 @@ def versions(engine: Engine, model_name: str) -> dict[str, list[tuple[str, str]]
             select(*columns).where(packages.c.model_name == model_name)
         ):
             found.setdefault(version, []).append((package, manifest))
+    for made in found.values():
+        made.sort(key=lambda pair: str(orjson.loads(pair[1])["created_at"]))
     return found
 
 

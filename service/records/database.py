@@ -41,14 +41,18 @@ def parse_url(text: str) -> URL:
 def make_engine(url: URL, *, sync: Sync) -> Engine:
     """An engine whose commits are as durable as `sync` says. Connects to nothing yet."""
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+        engine = create_engine(
+            url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, hide_parameters=True
+        )
         event.listen(engine, "connect", lambda connection, _: _prepare_sqlite(connection, sync))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     options = f"-c synchronous_commit=on -c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={BUSY_SECONDS}s"
     # TCP gives up on a server that has gone without a word.
     arguments = {"connect_timeout": BUSY_SECONDS, "tcp_user_timeout": 1000 * BUSY_SECONDS, "options": options}
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=3, max_overflow=2)
+    return create_engine(
+        url, connect_args=arguments, hide_parameters=True, pool_pre_ping=True, pool_size=3, max_overflow=2
+    )
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, sync: Sync) -> None:

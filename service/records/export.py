@@ -58,6 +58,10 @@ class Export:
                     writer.write_table(pa.Table.from_pylist([self._row(row) for row in rows], schema=schema))
                     progress(len(rows))
             unfinished.replace(path)
+        except pa.ArrowException as error:  # its message may quote a value
+            raise ConfigurationError(
+                "records export: the records do not fit the features of the newest version"
+            ) from error
         finally:
             unfinished.unlink(missing_ok=True)
 
@@ -88,6 +92,7 @@ class Export:
                 ("predicted_at", time),
                 ("predicted", text),
                 ("score", pa.float64()),
+                ("probabilities", pa.list_(pa.float64())),
                 ("actual", text),
                 ("outcome_at", time),
                 ("groups", pa.struct([(name, text) for name in sorted(names)])),
@@ -106,6 +111,7 @@ class Export:
             "predicted_at": _time(row.predicted_at),
             "predicted": row.predicted,
             "score": row.score,
+            "probabilities": None if row.probabilities is None else orjson.loads(row.probabilities),
             "actual": row.actual,
             "outcome_at": _time(row.outcome_at),
             "groups": orjson.loads(row.groups),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.engine import Connection
 
-from service.records.tables import attributions, parts, predictions
+from service.records.tables import attributions, packages, parts, predictions
 
 # One transaction deletes so many, so that predictions need not wait long.
 PRUNED_TOGETHER = 2000
@@ -19,6 +19,7 @@ class Prune:
     """Work: delete predictions older than `not_before`, PRUNED_TOGETHER at most. Its result is how many."""
 
     rows = 1
+    may_be_given_up = True
 
     def __init__(self, not_before: float) -> None:
         self.not_before = not_before
@@ -26,7 +27,7 @@ class Prune:
     def run(self, connection: Connection) -> int:
         """Delete; fewer than PRUNED_TOGETHER means that none is left."""
         key = (predictions.c.model_name, predictions.c.id)
-        names = select(predictions.c.model_name).distinct()
+        names = select(packages.c.model_name).distinct()
         old: list[tuple[str, str]] = []
         for name in connection.execute(names).scalars().all():
             found = (
@@ -47,6 +48,8 @@ class Erase:
     What remains still counts in every report: group, decision and outcome, under a random id. Features, explanation and
     probabilities go; the score keeps two decimals and the times the hour, so that nobody finds the row by them.
     """
+
+    may_be_given_up = True
 
     def __init__(self, model_name: str, ids: Sequence[str]) -> None:
         self.model_name = model_name

@@ -56,6 +56,8 @@ def lock(connection: Connection, joins: Sequence["Join"]) -> None:
 class Join:
     """Work: join outcomes of one model. Outcomes of predictions older than `not_before` are expired."""
 
+    may_be_given_up = True
+
     def __init__(self, model_name: str, outcomes: Sequence[Outcome], *, now: float, not_before: float) -> None:
         self.model_name = model_name
         self.outcomes = outcomes

@@ -74,7 +74,8 @@ class Records:
     async def close(self, timeout_seconds: float) -> None:
         """Commit what waits, for so long at most."""
         await self.writer.close(timeout_seconds)
-        self._disconnect()
+        if not self.writer.busy:  # else the thread holds the connection, and ends with the process
+            self._disconnect()
         if self._impatient is not None:
             self._impatient.close()
         self.engine.dispose()

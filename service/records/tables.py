@@ -47,7 +47,8 @@ predictions = Table(
     sqlite_with_rowid=False,  # one tree instead of two for each row
 )
 
-# SHAP values added up by day and group, written over and over by the replica that explained: nobody's own values.
+# SHAP values added up by day and combination of groups, written over and over by the replica that explained. Without
+# ids; but a sum over one row is that row's.
 attributions = Table(
     "attributions",
     metadata,

@@ -31,7 +31,7 @@ LAST_RETRY_SECONDS = 1.0
 
 
 class Work(Protocol):
-    """What a job does, in the thread."""
+    """What a job does in a transaction. With `may_be_given_up` its caller rather hears of a failure than waits."""
 
     @property
     def rows(self) -> int:
@@ -42,6 +42,7 @@ class Nothing:
     """Work that only finds out whether work can be done."""
 
     rows = 0
+    may_be_given_up = True
 
     def run(self, connection: object) -> None:
         """Nothing."""
@@ -148,7 +149,7 @@ class Writer:
         self._idle.set()
         self._under_way: list[Job] = []
         self._clock: asyncio.TimerHandle | None = None
-        self._closing = False
+        self._closing = self._closed = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="plumbline-records")
 
     def submit(self, work: Work) -> Job:
@@ -165,6 +166,11 @@ class Writer:
             asyncio.get_running_loop().call_soon(self._gather)
         return job
 
+    @property
+    def busy(self) -> bool:
+        """Whether the thread is at work."""
+        return self._busy
+
     def note_trouble(self, trouble: str) -> None:
         """Say from the start that the database does not answer, and look whether it does."""
         self._report(trouble)
@@ -178,6 +184,7 @@ class Writer:
             log.error("records lost at shutdown", rows=self.waiting_rows)
         if self._clock is not None:
             self._clock.cancel()
+        self._closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _gather(self) -> None:
@@ -190,6 +197,8 @@ class Writer:
 
     def _start(self) -> None:
         self._scheduled = False
+        if self._busy or not self._queue:
+            return  # a group that was started meanwhile took all
         batch: list[Job] = []
         rows = 0
         while self._queue and (not batch or rows + self._queue[0].work.rows <= MOST_ROWS_TOGETHER):
@@ -203,7 +212,8 @@ class Writer:
             return
         self._commits_at_once += 1
         self._observe(rows, time.perf_counter() - start, None)
-        self._settle(batch, rows, results)
+        self._settle(batch, results)
+        self._go_on()
 
     def _attempt(self, batch: list[Job]) -> None:
         self._busy = True
@@ -222,7 +232,11 @@ class Writer:
         self._observe(rows, seconds, error if isinstance(error, Exception) else None)
         if isinstance(error, RecordsUnavailable):
             self._report(str(error))
-            if self._keeps:
+            kept = [job for job in batch if not getattr(job.work, "may_be_given_up", False)]
+            if self._keeps and not self._closed and kept:
+                given_up = [job for job in batch if job not in kept]
+                self._settle(given_up, [error] * len(given_up))
+                batch = kept
                 delay, self._retry_seconds = self._retry_seconds, min(2 * self._retry_seconds, LAST_RETRY_SECONDS)
                 asyncio.get_running_loop().call_later(delay, self._attempt, batch)
                 return
@@ -230,7 +244,8 @@ class Writer:
             self._report(None)
         else:
             log.error("records not written", error=type(error).__name__, rows=rows)
-        self._settle(batch, rows, done.result() if error is None else [_mine(error)] * len(batch))
+        self._settle(batch, done.result() if error is None else [_mine(error)] * len(batch))
+        self._go_on()
 
     def _watch_deadlines(self) -> None:
         """One clock for all who wait, and only while the thread works: most jobs are done at once."""
@@ -241,11 +256,14 @@ class Writer:
                 job.give_up_waiting(now)
             self._clock = asyncio.get_running_loop().call_later(CLOCK_SECONDS, self._watch_deadlines)
 
-    def _settle(self, batch: list[Job], rows: int, results: list[Any]) -> None:
-        self.waiting_rows -= rows
-        self._busy = False
-        for job, result in zip(batch, results, strict=True):
+    def _settle(self, jobs: list[Job], results: list[Any]) -> None:
+        for job, result in zip(jobs, results, strict=True):
+            self.waiting_rows -= job.work.rows
             job.settle(result)
+
+    def _go_on(self) -> None:
+        """The next group, if there is one."""
+        self._busy = False
         if self._queue:
             self._start()
         else:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -140,3 +141,14 @@ def test_tables_of_another_release_stop_the_start(command, tmp_path, toys):
     assert "schema version 99" in run.stderr
     assert "run the release that made it, or name a new database" in run.stderr
     assert "Traceback" not in run.stderr + run.stdout
+
+
+def test_nothing_of_the_erased_is_left_in_the_files(command, recorded, tmp_path):
+    """Not in the database and not in its log, though somebody has it open."""
+    path = Path(recorded.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("SELECT count(*) FROM predictions").fetchone() == (3,)
+        assert b'"amount":2' in path.read_bytes()
+        assert command("records", "erase", "toy", "a", records_url=recorded).returncode == 0
+        files = path.parent.glob(f"{path.name}*")
+        assert not [file.name for file in files if b'"amount":2' in file.read_bytes()]
