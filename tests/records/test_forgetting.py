@@ -8,12 +8,14 @@ from sqlalchemy import func, select
 from service.records.append import Append
 from service.records.attributions import DailyAttribution, SaveAttributions
 from service.records.counts import cell_counts
+from service.records.database import prepare
 from service.records.forget import PRUNED_TOGETHER, Erase, Prune
 from service.records.tables import attributions, predictions
 
 
-def test_predictions_past_their_retention_are_deleted(log):
+def test_predictions_past_their_retention_are_deleted(log, manifests):
     """By age, whatever their model; younger ones stay."""
+    prepare(log.engine, [manifests[0].model_copy(update={"name": "other"})])
     now = time.time()
     log.append("old", at=now - 3 * DAY)
     log.append("young", at=now - DAY)

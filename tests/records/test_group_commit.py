@@ -74,6 +74,25 @@ def test_what_arrives_together_is_committed_together():
     assert [len(group) for group in database.groups] == [5, 10]
 
 
+def test_what_would_rather_fail_than_wait_holds_nothing_up():
+    """With `keeps`, rows are tried again; outcomes and deletions of their group hear of the failure."""
+    database = Database(RecordsUnavailable("down"))
+    hurried = Rows(2, "hurried")
+    hurried.may_be_given_up = True
+
+    async def main():
+        writer = Writer(database.commit, keeps=True, max_rows=100)
+        kept, given_up = writer.submit(Rows(3, "kept")), writer.submit(hurried)
+        with pytest.raises(RecordsUnavailable, match="down"):
+            await given_up.answer(deadline())
+        assert await kept.answer(deadline()) == "kept"
+        assert writer.waiting_rows == 0
+        await writer.close(PATIENCE_SECONDS)
+
+    run(main())
+    assert [len(group) for group in database.groups] == [1]
+
+
 def test_a_group_has_a_bound():
     """Rows beyond it form the next; work that is larger than the bound is a group of its own."""
     database = Database()

@@ -39,14 +39,28 @@ def test_a_retry_that_another_package_would_answer_otherwise_gets_the_first_answ
     assert log.do(upgraded)[0][:3] == (log.package, "fraud", 0.9)
 
 
-@pytest.mark.parametrize("change", [{"predicted": "legitimate"}, {"score": 0.7}])
-def test_an_id_used_for_another_instance_is_refused_and_nothing_of_the_request_stays(log, change):
+def test_an_id_used_for_another_instance_is_refused_and_nothing_of_the_request_stays(log):
     """The message names the place and repeats nothing; the first record stays, the request's new ids do not."""
     log.append("known", score=0.75)
     with pytest.raises(InvalidRequest, match=r"^ids\[1\]: ") as refusal:
-        log.append("new", "known", "newer", **change)
+        log.append("new", "known", "newer", score=0.7)
     assert "known" not in str(refusal.value)
     assert log.stored().keys() == {"known"}
+    assert log.stored()["known"].score == 0.75
+
+
+def test_a_label_that_turns_at_the_threshold_is_no_other_instance(log):
+    """The last digit of a score depends on the batch; the recorded answer holds."""
+    log.append("known", score=0.5)
+    assert log.append("known", score=0.4999999, predicted="legitimate")[0].predicted == "fraud"
+
+
+def test_what_was_answered_already_is_not_refused(log):
+    """After the response it is too late: the new rows stay, and the first record of the id."""
+    log.append("known", score=0.75)
+    rows = log.appending("new", "known", score=0.2).data
+    assert list(log.do(Append(rows, callers_ids=True, answered=True))) == [1]
+    assert log.stored().keys() == {"known", "new"}
     assert log.stored()["known"].score == 0.75
 
 

@@ -169,6 +169,7 @@ def test_a_failure_is_counted_and_raises_nothing(monitor, model):
         monitor.take(broken)
         monitor.take(inference(others, "male"))
         monitor.flush()
+        monitor.flush()  # a scrape with nothing to count is no success
         assert (monitor.failures, monitor.last_success_seconds) == (1, 0.0)
         monitor.take(inference(counters, "male"))
         monitor.flush()
