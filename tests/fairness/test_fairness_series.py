@@ -354,7 +354,7 @@ def test_forgetting_a_version_removes_its_series_and_no_other(tmp_path) -> None:
     """`Metrics.forget_model`: what is labelled with the version goes, its neighbours stay."""
     metrics = Metrics(CollectorRegistry())
     for version in ("1", "2"):
-        metrics.expect("toy", version, explains=True)
+        metrics.expect("toy", version, explains=True, fates=RESULTS)
         metrics.batch_observer("toy", version)(3, 0.01)
         metrics.explanations.labels("toy", version, "exact").inc()
         metrics.explanation_latency.labels("toy", version, "linear").observe(0.01)
