@@ -5,6 +5,7 @@ A hidden number is null and its state `suppressed`; an undefined one is null wit
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,11 @@ from service.manifest import Manifest
 from service.monitor.comparison import State, compare, worst
 from service.monitor.counters import SCORE_BINS
 from service.monitor.disparities import disparities
-from service.monitor.fairness import Rate
+from service.monitor.fairness import Cells, Rate
 from service.monitor.suppression import SMALLEST_SHOWN, Hidden, everything, hide, is_small
 from service.monitor.tally import GroupTable
 
 SUPPRESSED = {"suppressed": True}
-RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "positive_predictive_value", "base_rate")
 DECISION_RATES = ("selection_rate",)
 DECISION_COMPARISONS = ("impact_ratio", "adverse_ratio", "selection_rate_difference")
 DECISION_GAPS = "demographic_parity"
@@ -75,24 +75,17 @@ def _feature(manifest: Manifest, table: GroupTable, hidden: Hidden, *, suppress:
 
 
 def _rates(manifest: Manifest, table: GroupTable, group: int) -> dict[str, Rate]:
-    """All rates of one group; what the manifest gives no class for has denominator 0."""
-    predicted, cells = table.predicted[group], table.cells[group]
-    n, labelled = int(predicted.sum()), int(cells.sum())
-    nothing = Rate(0, 0)
-    made = dict.fromkeys(RATES, nothing)
+    """All rates of one group; what the manifest gives no class for has denominator 0.
+
+    Those of the outcomes, and the selection rate over all predictions, with or without an outcome.
+    """
+    predicted, n = table.predicted[group], int(table.n[group])
+    confusion = _confusion(manifest, table, group) or Cells()
+    made = confusion.rates(positive_is_favourable=True) | {"selection_rate": Rate(0, 0)}
     if manifest.favourable_outcome is not None:
         favourable = manifest.classes.index(manifest.favourable_outcome)
         made["selection_rate"] = Rate(int(predicted[favourable]), n)
-    if manifest.positive_class is not None:
-        positive = manifest.positive_index
-        true_positives = int(cells[positive, positive])
-        positives, called_positive = int(cells[:, positive].sum()), int(cells[positive].sum())
-        made["true_positive_rate"] = Rate(true_positives, positives)
-        made["false_positive_rate"] = Rate(called_positive - true_positives, labelled - positives)
-        made["positive_predictive_value"] = Rate(true_positives, called_positive)
-        made["base_rate"] = Rate(positives, labelled)
-    made["label_coverage"] = Rate(labelled, n)
-    return made
+    return made | {"label_coverage": Rate(int(table.labelled[group]), n)}
 
 
 def _group(
@@ -108,6 +101,7 @@ def _group(
     made = table.made
     is_declared = group < len(made.declared)
     decisions, outcomes = bool(hidden.decisions[group]), bool(hidden.outcomes[group])
+    confusion = _confusion(manifest, table, group)
     entry: dict[str, Any] = {
         "group": made.groups[group],
         "kind": "declared" if is_declared else "reserved",
@@ -115,7 +109,7 @@ def _group(
         "n": None if decisions else int(table.n[group]),
         "predicted": None if decisions else _by_class(manifest, table.predicted[group]),
         "labelled": None if outcomes else int(table.labelled[group]),
-        "cells": None if outcomes else _confusion(manifest, table, group),
+        "cells": None if outcomes or confusion is None else asdict(confusion),
         "rates": {
             name: None if (decisions if name in DECISION_RATES else outcomes) else _rate(rate)
             for name, rate in rates[group].items()
@@ -171,22 +165,19 @@ def _by_class(manifest: Manifest, counts: Any) -> dict[str, int]:
     return {str(label): int(count) for label, count in zip(manifest.classes, counts, strict=True)}
 
 
-def _confusion(manifest: Manifest, table: GroupTable, group: int) -> dict[str, int] | None:
-    """One class against the rest; None without a positive class."""
+def _confusion(manifest: Manifest, table: GroupTable, group: int) -> Cells | None:
+    """The positive class against the rest; None without one."""
     if manifest.positive_class is None:
         return None
     cells, positive = table.cells[group], manifest.positive_index
-    true_positive, called, actual = (
-        int(cells[positive, positive]),
-        int(cells[positive].sum()),
-        int(cells[:, positive].sum()),
+    true_positive = int(cells[positive, positive])
+    called, actual = int(cells[positive].sum()), int(cells[:, positive].sum())
+    return Cells(
+        true_positive=true_positive,
+        false_positive=called - true_positive,
+        false_negative=actual - true_positive,
+        true_negative=int(cells.sum()) - called - actual + true_positive,
     )
-    return {
-        "true_positive": true_positive,
-        "false_positive": called - true_positive,
-        "false_negative": actual - true_positive,
-        "true_negative": int(cells.sum()) - called - actual + true_positive,
-    }
 
 
 def _odds(rates: dict[str, Rate], reference: dict[str, Rate]) -> dict[str, dict[str, float | None]]:
