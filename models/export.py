@@ -111,7 +111,7 @@ def export(trained: Trained, repository: Path) -> Written:
     contents = {
         MODEL_FILE: model,
         GOLDEN_FILE: golden(model, splits.held_out.X).model_dump_json().encode() + b"\n",
-        REFERENCE_FILE: json_bytes(reference(declaration, splits, unseen)),
+        REFERENCE_FILE: json_bytes(reference(declaration, splits, unseen, explainer.explainer.content)),
         EVALUATION_FILE: json_bytes(evaluation.model_dump(mode="json")),
         REPLAY_FILE: replay_lines(declaration, splits.held_out, trained.seed),
         CARD_FILE: card(declaration, splits, trained.cost, evaluation, about, trained.card_template).encode(),

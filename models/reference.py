@@ -1,16 +1,6 @@
-"""Frozen bins and counts that drift is measured against: `reference.json`.
+"""Frozen bins and counts that drift is measured against: `reference.json`, whose form `service.reference` states.
 
 Counted on the validation and held-out rows, never on training rows, on which a model is surer than it will be in use.
-
-    {"n": 228, "data_fingerprint": "sha256:...",
-     "features": [{"name": "amount", "kind": "numeric", "edges": [e_0, ..., e_k],
-                   "counts": {"underflow": 0, "bins": [k counts], "overflow": 0, "missing": 0},
-                   "observed": {"minimum": 0.5, "maximum": 812.0}},
-                  {"name": "entry_mode", "kind": "categorical", "categories": ["chip", "online"],
-                   "counts": {"bins": [2 counts], "other": 0, "missing": 0}}],
-     "scores": [{"class": "fraud", "edges": [...], "counts": {"underflow": 0, "bins": [...], "overflow": 0}}],
-     "groups": {"age_band": {"18-29": {"n": 120, "positives": 3}}}}
-
 Bin i holds edges[i] <= x < edges[i+1]; underflow is below edges[0], overflow from edges[k] on, which is the float32
 next above the largest value. `observed` is the range of the *training* rows: outside it the model extrapolates.
 """
@@ -21,41 +11,82 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.calibration import calibrators
+from models.explainer.calibrate import explain_rows
+from models.explainer.served import run_single_threaded
 from models.task import Declaration, FloatMatrix, Floats, Integers, Rows, Splits
 from service.manifest import Feature, Label
 
 REFERENCE_BINS = 10
+# Explaining more would tell no more about the shares.
+MOST_EXPLAINED = 2000
 
 
-def reference(declaration: Declaration, splits: Splits, probability: Floats) -> dict[str, Any]:
+def reference(declaration: Declaration, splits: Splits, probability: Floats, explainer: bytes) -> dict[str, Any]:
     """The content of `reference.json`; `probability` `(n,)` is that of the positive class for `splits.unseen`."""
     rows = splits.unseen
     return frozen_counts(
         declaration.features,
-        rows.X,
+        rows,
         training=splits.training.X,
         scores={declaration.positive_class: probability},
-        groups={name: base_rates(rows, name) for name in rows.groups},
+        positive_class=declaration.positive_class,
+        labelled=True,
+        attributions=attributions(explainer, 0, declaration.features, rows.X),
         data_fingerprint=splits.fingerprint(),
     )
 
 
 def frozen_counts(
     features: Sequence[Feature],
-    X: FloatMatrix,
+    rows: Rows,
     *,
     training: FloatMatrix,
     scores: Mapping[Label, Floats],
-    groups: Mapping[str, Mapping[str, Mapping[str, int]]],
+    positive_class: Label | None,
+    labelled: bool,
+    attributions: dict[str, Any] | None,
     data_fingerprint: str,
 ) -> dict[str, Any]:
-    """The same from its parts: rows `X` `(n, d)`, and for each class to be watched its probability `(n,)`."""
-    return {
-        "n": len(X),
+    """The same from its parts: n `rows`, and for each class to be watched its probability `(n,)`.
+
+    `rows.y` is about `positive_class` against the rest, and means something where the rows are `labelled`.
+    """
+    score = None if positive_class is None else scores.get(positive_class)
+    made = {
+        "n": len(rows),
         "data_fingerprint": data_fingerprint,
-        "features": [_feature(feature, X[:, i], training[:, i]) for i, feature in enumerate(features)],
+        "features": [_feature(feature, rows.X[:, i], training[:, i]) for i, feature in enumerate(features)],
         "scores": [_score(label, probability) for label, probability in scores.items()],
-        "groups": groups,
+        "groups": {name: _groups(rows, name, score, labelled=labelled) for name in rows.groups},
+    }
+    if score is not None and labelled:
+        found = calibrators(score, rows.y == 1, rows.groups)
+        made |= {} if found is None else {"calibrators": found}
+    return made | ({} if attributions is None else {"attributions": attributions})
+
+
+def attributions(explainer: bytes, column: int, features: Sequence[Feature], X: FloatMatrix) -> dict[str, Any] | None:
+    """Each feature's share of the mean |SHAP value|, from at most MOST_EXPLAINED of the rows `X` `(n, d)`.
+
+    `column` is that of the class whose values count. None where all values are 0.
+
+    A share is a ratio of means a_f / t of one sample, t = sum of a; by the delta method its standard error from n rows
+    is sd(|value_f| - share_f * total) / t / sqrt(n), of which `deviation` is all but the last factor.
+    """
+    chosen = np.unique(np.linspace(0, len(X) - 1, MOST_EXPLAINED).round().astype(int))
+    size = np.abs(explain_rows(run_single_threaded(explainer), X[chosen]).values[:, :, column])  # (n, d)
+    total = size.sum(axis=1)
+    if not total.any():
+        return None
+    share = size.mean(axis=0) / total.mean()
+    deviation = (size - share * total[:, None]).std(axis=0) / total.mean()
+    return {
+        "n": len(chosen),
+        "features": [
+            {"name": feature.name, "share": round(float(share[i]), 9), "deviation": round(float(deviation[i]), 9)}
+            for i, feature in enumerate(features)
+        ],
     }
 
 
@@ -117,10 +148,16 @@ def _named(counts: Integers) -> dict[str, Any]:
     return {"underflow": int(counts[0]), "bins": counts[1:-1].tolist(), "overflow": int(counts[-1])}
 
 
-def base_rates(rows: Rows, sensitive_feature: str) -> dict[str, dict[str, int]]:
-    """Per group that occurs: how many rows, and how many of them positive."""
+def _groups(rows: Rows, sensitive_feature: str, score: Floats | None, *, labelled: bool) -> dict[str, dict[str, Any]]:
+    """Per group that occurs: how many rows, how many of them positive, and their scores in the bins of all scores."""
     values = rows.groups[sensitive_feature]
-    return {
-        str(group): {"n": int((values == group).sum()), "positives": int(rows.y[values == group].sum())}
-        for group in np.unique(values)
-    }
+    edges = None if score is None else equal_count_edges(score)
+    made: dict[str, dict[str, Any]] = {}
+    for group in np.unique(values):
+        mine = values == group
+        made[str(group)] = {"n": int(mine.sum())}
+        if labelled:
+            made[str(group)]["positives"] = int(rows.y[mine].sum())
+        if score is not None and edges is not None:
+            made[str(group)]["scores"] = _named(bin_counts(score[mine], edges))
+    return made

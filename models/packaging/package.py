@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from models.evaluate import EVALUATION_FILE
+from models.explainer.compile import Compiled
 from models.export import Written, created_at, golden, json_bytes, processor, replay, sample, write_package
 from models.packaging.card import write_card
 from models.packaging.explanations import compile_explanations
@@ -14,7 +15,7 @@ from models.packaging.findings import Findings
 from models.packaging.quality import SEED, Assessment, assess, assess_classes
 from models.packaging.request import Request
 from models.packaging.understanding import Understood, understand
-from models.reference import base_rates, frozen_counts
+from models.reference import attributions, frozen_counts
 from models.task import fingerprint
 from service.errors import PackageError
 from service.manifest import (
@@ -55,15 +56,15 @@ def prepare(request: Request, findings: Findings) -> Prepared:
     assessment = _assess(understood, held_out=request.held_out)
     _doubt(assessment, findings)
     model = understood.graph.SerializeToString(deterministic=True)
+    compiled = compile_explanations(model, list(understood.declaration.features), understood.rows.X, findings)
     contents = {
         MODEL_FILE: model,
         GOLDEN_FILE: golden(model, understood.rows.X).model_dump_json().encode() + b"\n",
-        REFERENCE_FILE: json_bytes(_reference(understood)),
+        REFERENCE_FILE: json_bytes(_reference(understood, compiled)),
         REPLAY_FILE: _replay(understood),
     }
     if assessment is not None:
         contents[EVALUATION_FILE] = json_bytes(assessment.model_dump(mode="json"))
-    compiled = compile_explanations(model, list(understood.declaration.features), understood.rows.X, findings)
     if compiled is not None:
         contents |= compiled.files()
     draft = _manifest(request, understood, assessment, contents, None if compiled is None else compiled.info())
@@ -146,20 +147,24 @@ def _budget(manifest: Manifest, findings: Findings) -> None:
         findings.warn(f"The service will refuse this package: {error}.")
 
 
-def _reference(understood: Understood) -> dict[str, Any]:
-    """The bins of drift. The data at hand serves as training rows too: nothing tells the two apart."""
-    classes, rows = understood.classes, understood.rows
+def _reference(understood: Understood, compiled: Compiled | None) -> dict[str, Any]:
+    """What drift is measured against. The data at hand serves as training rows too: nothing tells the two apart."""
+    classes, rows, features = understood.classes, understood.rows, understood.declaration.features
     binary = len(classes.labels) == 2
     watched: list[Label] = [classes.positive_class] if binary else classes.labels
-    groups = {name: base_rates(rows, name) for name in rows.groups}
-    if classes.y is None:
-        groups = {name: {g: {"n": counts["n"]} for g, counts in found.items()} for name, found in groups.items()}
+    explained = classes.positive_class if classes.positive_class is not None else classes.favourable_outcome
+    shares = None
+    if compiled is not None and explained is not None:
+        column = 0 if binary else classes.labels.index(explained)
+        shares = attributions(compiled.explainer.content, column, features, rows.X)
     return frozen_counts(
-        understood.declaration.features,
-        rows.X,
+        features,
+        rows,
         training=rows.X,
         scores={label: understood.answers.probability[:, classes.labels.index(label)] for label in watched},
-        groups=groups,
+        positive_class=classes.positive_class,
+        labelled=classes.y is not None,
+        attributions=shares,
         data_fingerprint=fingerprint(rows),
     )
 
