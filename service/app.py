@@ -23,7 +23,7 @@ from service.api.recording import Recorder
 from service.api.sampling import Sampler
 from service.manifest import MODEL_FILE, Manifest
 from service.middleware import FairnessMiddleware
-from service.monitor.exposition import FairnessCollector, check_series
+from service.monitor.exposition import MonitorExposition, check_series
 from service.monitor.metrics import Metrics, ModelCollector
 from service.monitor.monitor import FairnessMonitor
 from service.records.outcomes import RESULTS
@@ -56,8 +56,8 @@ class Service:
             ModelCollector(loaded=self._loaded, refused=lambda: list(self.repository.failures))
         )
         self.monitor = FairnessMonitor()
-        self.metrics.registry.register(
-            FairnessCollector(lambda: self.monitor.snapshot((model, model.manifest) for model in self.repository))
+        self.exposition = MonitorExposition(
+            lambda: self.monitor.snapshot((model, model.manifest, model.reference) for model in self.repository)
         )
         self.metrics.watch_monitor(lambda: self.monitor.failures, lambda: self.monitor.last_success_seconds)
         self.records = self._make_records()
@@ -73,7 +73,7 @@ class Service:
         self.reports = FairnessReports(
             self.records,
             self._manifest,
-            self._save_attributions,
+            self._save_sums,
             suppress=settings.suppress_small_cells,
             retention_days=settings.retention_days,
             timeout_seconds=settings.report_timeout_seconds,
@@ -134,6 +134,10 @@ class Service:
             await self.records.close(self.settings.shutdown_seconds)
         self.monitor.close()
 
+    def scrape(self) -> bytes:
+        """The exposition of everything that is counted."""
+        return generate_latest(self.metrics.registry) + self.exposition.text().encode()
+
     def why_not_ready(self) -> list[str]:
         """Reasons not to be sent requests; empty when ready."""
         if self.draining:
@@ -147,10 +151,10 @@ class Service:
         model = self.repository.latest(name) if version is None else self.repository.version(name, version)
         return model.manifest
 
-    async def _save_attributions(self) -> None:
-        """A report shall see what was explained just now; where that cannot be saved, it says so itself."""
+    async def _save_sums(self) -> None:
+        """A report shall see what was counted just now; where that cannot be saved, it says so itself."""
         if self.upkeep is not None and self.records is not None and self.records.writer.trouble is None:
-            await self.upkeep.save_attributions(self.repository)
+            await self.upkeep.save(self.repository)
 
     def _loaded(self) -> list[tuple[tuple[str, str], dict[str, str], int]]:
         return [
@@ -233,8 +237,7 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         service.monitor.flush()  # on the event loop, so that a scrape sees everything that was answered before it
-        exposition = await run_in_threadpool(generate_latest, service.metrics.registry)
-        return Response(exposition, media_type=CONTENT_TYPE_LATEST)
+        return Response(await run_in_threadpool(service.scrape), media_type=CONTENT_TYPE_LATEST)
 
     app.openapi = lambda: openapi.document(app, service.repository, schemas, outcomes_schema)  # type: ignore[method-assign]
     # Around the framework's own layers, not among them: nothing escapes `Observe`, and `Direct` skips them all.

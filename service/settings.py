@@ -55,7 +55,9 @@ class Settings(BaseSettings):
     outcome_horizon_days: int = Field(default=90, ge=1, description="how long an outcome may follow its prediction")
     retention_days: int = Field(default=180, ge=1, description="how long audit records are kept")
     report_timeout_seconds: float = Field(default=10.0, gt=0, le=600, description="time to make a report, else 504")
-    max_series: int = Field(default=2000, ge=1, description="fairness series that one model version may export")
+    max_series: int = Field(
+        default=5000, ge=1, description="series about groups and features that one model version may export"
+    )
     explain_sample_ratio: float = Field(
         default=0.01, ge=0, le=1, description="share of predictions explained for the monitor alone, at lowest priority"
     )

@@ -1,17 +1,18 @@
-"""What the service does now and then: save the sums of attributions, forget records past their retention."""
+"""What the service does now and then: save what it has added up, forget records past their retention."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import structlog
 
-from service.api.recording import Recorder
+from service.api.recording import Recorder, Watched
 from service.errors import PlumblineError, QueueFull
-from service.monitor.counters import AttributionTotal, Counters
 from service.monitor.monitor import FairnessMonitor
 from service.records.attributions import DailyAttribution, SaveAttributions
+from service.records.drift import SaveDriftCounts, SlotCounts
 from service.records.forget import PRUNED_TOGETHER, Prune
 from service.records.records import Records
 from service.records.writer import Job
@@ -45,13 +46,13 @@ class Upkeep:
         if self._task is not None:
             self._task.cancel()
         with contextlib.suppress(QueueFull):
-            self._submit_attributions(repository)
+            self._submit(repository)
 
-    async def save_attributions(self, repository: Repository) -> None:
+    async def save(self, repository: Repository) -> None:
         """Write the sums that have changed. Raises what the records raise."""
-        for counters, changed, job in self._submit_attributions(repository):
+        for job, saved in self._submit(repository):
             await job.answer(time.monotonic() + PATIENCE_SECONDS)
-            self._monitor.attributions_saved(counters, {key: total.rows for key, total in changed.items()})
+            saved()
 
     async def prune(self) -> None:
         """Delete what is past its retention, a part at a time."""
@@ -63,22 +64,33 @@ class Upkeep:
         if deleted:
             log.info("records forgotten after their retention", rows=deleted)
 
-    def _submit_attributions(
-        self, repository: Repository
-    ) -> list[tuple[Counters, dict[tuple[int, str], AttributionTotal], Job]]:
+    def _submit(self, repository: Repository) -> list[tuple[Job, Callable[[], None]]]:
+        """Work under way, and what to do when it is done."""
         self._monitor.flush()
         submitted = []
         for model in repository:
             watched = self._recorder.watched(model)
-            changed = self._monitor.changed_attributions(watched.counters)
-            if changed:
-                rows = [
-                    DailyAttribution(watched.package, day, groups, total.rows, total.margin_sum, total.sums.tolist())
-                    for (day, groups), total in changed.items()
-                ]
-                job = self._records.submit(SaveAttributions(self._records.replica, rows))
-                submitted.append((watched.counters, changed, job))
+            submitted += [*self._attributions(watched), *self._drift(watched)]
         return submitted
+
+    def _attributions(self, watched: Watched) -> Iterator[tuple[Job, Callable[[], None]]]:
+        changed = self._monitor.changed_attributions(watched.counters)
+        if changed:
+            rows = [
+                DailyAttribution(watched.package, day, groups, total.rows, total.margin_sum, total.sums.tolist())
+                for (day, groups), total in changed.items()
+            ]
+            numbers = {key: total.rows for key, total in changed.items()}
+            job = self._records.submit(SaveAttributions(self._records.replica, rows))
+            yield job, partial(self._monitor.attributions_saved, watched.counters, numbers)
+
+    def _drift(self, watched: Watched) -> Iterator[tuple[Job, Callable[[], None]]]:
+        drift = watched.counters.drift
+        changed = {} if drift is None else self._monitor.changed_slots(drift)
+        if drift is not None and changed:
+            rows = [SlotCounts(watched.package, slot, counts.tolist()) for slot, counts in changed.items()]
+            job = self._records.submit(SaveDriftCounts(self._records.replica, rows))
+            yield job, partial(self._monitor.slots_saved, drift, changed)
 
     async def _work(self, repository: Repository) -> None:
         next_prune = time.monotonic()
@@ -87,7 +99,7 @@ class Upkeep:
                 next_prune += PRUNE_SECONDS
                 await self._attempt(self.prune())
             await asyncio.sleep(SAVE_SECONDS)
-            await self._attempt(self.save_attributions(repository))
+            await self._attempt(self.save(repository))
 
     @staticmethod
     async def _attempt(work: Awaitable[None]) -> None:

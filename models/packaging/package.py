@@ -32,9 +32,11 @@ from service.manifest import (
     Manifest,
     Provenance,
     digest_bytes,
+    parse_part,
     read_manifest,
 )
 from service.monitor.exposition import MOST_SERIES, check_series
+from service.reference import Reference
 
 LONGEST_NAME, LONGEST_VERSION = 100, 18
 LIBRARIES = ("numpy", "onnx", "onnxruntime")
@@ -68,7 +70,7 @@ def prepare(request: Request, findings: Findings) -> Prepared:
     if compiled is not None:
         contents |= compiled.files()
     draft = _manifest(request, understood, assessment, contents, None if compiled is None else compiled.info())
-    _budget(draft, findings)
+    _budget(draft, contents[REFERENCE_FILE], findings)
     text = write_card(
         draft, understood.declaration, understood.answers, assessment, findings, understood.given.producer
     )
@@ -139,10 +141,10 @@ def _doubt(assessment: Assessment | None, findings: Findings) -> None:
         )
 
 
-def _budget(manifest: Manifest, findings: Findings) -> None:
-    """Warn where the service as it comes would refuse the package for the size of its groups."""
+def _budget(manifest: Manifest, reference: bytes, findings: Findings) -> None:
+    """Warn where the service as it comes would refuse the package for the number of its groups and features."""
     try:
-        check_series(manifest, most=MOST_SERIES)
+        check_series(manifest, parse_part(reference, REFERENCE_FILE, Reference), most=MOST_SERIES)
     except PackageError as error:
         findings.warn(f"The service will refuse this package: {error}.")
 

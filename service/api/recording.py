@@ -60,11 +60,13 @@ class Recorder:
         if found is None:
             manifest = model.manifest
             assert self._monitor is not None
-            counters = self._monitor.watch(model, manifest)
+            counters = self._monitor.watch(model, manifest, model.reference)
             found = self._watched[model] = Watched(counters, package_key(manifest), counters.class_names)
         return found
 
-    def inference(self, model: Model, request: PredictRequest, decisions: Decisions) -> Inference | None:
+    def inference(
+        self, model: Model, request: PredictRequest, decisions: Decisions, probability: Floats
+    ) -> Inference | None:
         """What the monitor will count, when the response has left; None without a monitor."""
         if self._monitor is None:
             return None
@@ -73,7 +75,10 @@ class Recorder:
             groups = [counters.groups.nobody] * len(request.X)
         else:
             groups = list(map(counters.groups.of, request.sensitive_features))
-        return Inference(counters, groups, decisions.predicted, decisions.scores)
+        inference = Inference(counters, groups, decisions.predicted, decisions.scores)
+        if counters.drift is not None:
+            inference.X, inference.probability = request.X, probability
+        return inference
 
     def submit(
         self,

@@ -157,7 +157,7 @@ class Predict:
             )
             if form is not None:
                 drawable(explanations[0])  # a picture that is refused decides nothing
-        inference = self._recorder.inference(model, request, decisions)
+        inference = self._recorder.inference(model, request, decisions, probability)
         if inference is not None:
             if options is not None and options.when == "always":  # a selection by outcome would bend the means
                 inference.explanations = explanations

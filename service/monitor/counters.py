@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.manifest import Manifest
+from service.monitor.drift_counters import DriftCounters, DriftLayout
 from service.monitor.groups import JointGroup, JointGroups
+from service.reference import Reference
 
 SCORE_BINS = 10
 SECONDS_PER_DAY = 86_400
@@ -25,7 +27,6 @@ DELAY_BUCKETS = (60, 600, 3600, 6 * 3600, 86400, 3 * 86400, 7 * 86400, 14 * 8640
 TABLES = (
     "predictions",
     "score_sum",
-    "score_bins",
     "outcomes",
     "corrections",
     "outcome_score_sum",
@@ -76,15 +77,16 @@ class AttributionTotal:
 class Counters:
     """J combinations seen so far, K classes, d features. Not thread-safe: `FairnessMonitor` holds the lock."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, reference: Reference | None = None) -> None:
+        """Without a reference there is nothing to see drift against."""
         self.manifest = manifest
         self.groups = JointGroups(manifest)
+        self.drift = None if reference is None else DriftCounters(DriftLayout(manifest, reference), self.groups)
         self.class_names = [str(label) for label in manifest.classes]
         self.class_index = {name: index for index, name in enumerate(self.class_names)}
         K, d = len(manifest.classes), len(manifest.features)
         self.predictions: Counts = np.zeros((0, K), np.int64)
         self.score_sum: Floats = np.zeros((0, K))
-        self.score_bins: Counts = np.zeros((0, SCORE_BINS), np.int64)
         self.outcomes: Counts = np.zeros((0, K, K), np.int64)  # predicted, actual
         self.corrections: Counts = np.zeros((0, K, K, K), np.int64)  # predicted, from, to
         self.outcome_score_sum: Floats = np.zeros((0, K))  # actual
@@ -104,7 +106,6 @@ class Counters:
         tables = (
             (self.predictions, predicted, None),
             (self.score_sum, predicted, scores),
-            (self.score_bins, score_bin(scores), None),
         )
         # In the order of rows, so that a float sum never falls by another order of adding; all or nothing.
         added = [np.bincount(joint * table.shape[1] + index, weights, table.size) for table, index, weights in tables]
@@ -129,6 +130,8 @@ class Counters:
     def add_explained(self, explained: Sequence[Explained]) -> None:
         """Add the SHAP values of rows that were explained."""
         self._make_room()
+        if self.drift is not None and explained:
+            self.drift.add_explained(np.array([row.values for row in explained]))
         day = int(time.time() // SECONDS_PER_DAY * SECONDS_PER_DAY)
         for row in explained:
             values = np.array(row.values)
@@ -145,6 +148,9 @@ class Counters:
         made = copy.copy(self)
         for name in (*TABLES, "delay_counts"):
             setattr(made, name, getattr(self, name).copy())
+        made.drift = copy.copy(self.drift)
+        if made.drift is not None:
+            made.drift.values = made.drift.values.copy()
         return made
 
     def by_group(self, table: NDArray[np.generic], set_index: int) -> NDArray[np.generic]:

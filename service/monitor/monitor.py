@@ -15,12 +15,17 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from service.manifest import Manifest
 from service.monitor.counters import AttributionTotal, Counters, Explained, JoinedOutcome, explained_class
+from service.monitor.drift_counters import DriftCounters, Floats
 from service.monitor.groups import JointGroup
+from service.reference import Reference
 
 log = structlog.get_logger(__name__)
+
+Floats32 = NDArray[np.float32]
 
 # Counting costs some 50 us and then very little per row: it waits for company, but not longer than this.
 FLUSH_SECONDS = 0.25
@@ -59,6 +64,8 @@ class Inference:
     scores: Sequence[float]
     explanations: Sequence[dict[str, Any]] = ()
     recording: Recording | None = None
+    X: Floats32 | None = None  # (n, d), with `probability` (n, K): for drift, where the package has a reference
+    probability: Floats32 | None = None
 
 
 @dataclass(eq=False)
@@ -74,12 +81,12 @@ class FairnessMonitor:
     _timer: asyncio.TimerHandle | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def watch(self, model: Any, manifest: Manifest) -> Counters:
+    def watch(self, model: Any, manifest: Manifest, reference: Reference | None = None) -> Counters:
         """The counters of `model`, which live as long as it does."""
         with self._lock:  # a scrape may be the first to ask, at the same time as a request
             counters = self._counters.get(model)
             if counters is None:
-                counters = self._counters[model] = Counters(manifest)
+                counters = self._counters[model] = Counters(manifest, reference)
             return counters
 
     def take(self, inference: Inference) -> None:
@@ -152,9 +159,19 @@ class FairnessMonitor:
                 if key[0] < newest and total.saved == total.rows:
                     del counters.daily[key]
 
-    def snapshot(self, models: Iterable[tuple[Any, Manifest]]) -> list[Counters]:
+    def changed_slots(self, drift: DriftCounters) -> dict[int, Floats]:
+        """What was added for drift by slots, of those that have grown since they were saved."""
+        with self._lock:
+            return drift.slots.changed(drift.values)
+
+    def slots_saved(self, drift: DriftCounters, slots: dict[int, Floats]) -> None:
+        """Note what the records have."""
+        with self._lock:
+            drift.slots.saved(slots)
+
+    def snapshot(self, models: Iterable[tuple[Any, Manifest, Reference | None]]) -> list[Counters]:
         """Copies of the counters of these models, all of one moment."""
-        watched = [self.watch(model, manifest) for model, manifest in models]
+        watched = [self.watch(*model) for model in models]
         with self._lock:
             return [counters.copy() for counters in watched]
 
@@ -186,11 +203,17 @@ def _count(counters: Counters, inferences: Sequence[Inference]) -> None:
         else _without(inference, set(inference.recording.repeated))
         for inference in inferences
     ]
-    counters.add_predictions(
-        np.array([group.number for inference in new for group in inference.groups], np.int64),
-        np.array([index for inference in new for index in inference.predicted], np.int64),
-        np.array([score for inference in new for score in inference.scores], np.float64),
-    )
+    joint = np.array([group.number for inference in new for group in inference.groups], np.int64)
+    predicted = np.array([index for inference in new for index in inference.predicted], np.int64)
+    scores = np.array([score for inference in new for score in inference.scores], np.float64)
+    if counters.drift is not None and len(joint):
+        counters.drift.add(
+            np.concatenate([inference.X for inference in new if inference.X is not None]),
+            np.concatenate([inference.probability for inference in new if inference.probability is not None]),
+            joint,
+            predicted,
+        )
+    counters.add_predictions(joint, predicted, scores)
     for inference in new:
         if inference.explanations:
             counters.add_explained(explained_rows(counters.manifest, inference.groups, inference.explanations))
@@ -204,4 +227,6 @@ def _without(inference: Inference, rows: set[int]) -> Inference:
         [inference.predicted[row] for row in kept],
         [inference.scores[row] for row in kept],
         [inference.explanations[row] for row in kept] if inference.explanations else (),
+        X=None if inference.X is None else inference.X[kept],
+        probability=None if inference.probability is None else inference.probability[kept],
     )

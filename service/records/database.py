@@ -5,13 +5,13 @@ import time
 from collections.abc import Iterable
 from typing import Any, Literal, cast
 
-from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select
+from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select, update
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from service.errors import ConfigurationError, RecordsUnavailable
 from service.manifest import Manifest, digest_bytes
-from service.records.tables import SCHEMA_VERSION, metadata, packages, schema
+from service.records.tables import EXTENDED_VERSIONS, SCHEMA_VERSION, metadata, packages, schema
 
 Sync = Literal["normal", "full"]
 
@@ -100,7 +100,7 @@ def writing(engine: Engine) -> Engine:
 
 
 def prepare(engine: Engine, manifests: Iterable[Manifest]) -> None:
-    """Make the tables where there are none, check their version, and note the packages.
+    """Make the tables where there are none, extend those of an earlier release, check, and note the packages.
 
     Raises ConfigurationError for tables of another version, RecordsUnavailable if the database does not answer.
     """
@@ -112,6 +112,10 @@ def prepare(engine: Engine, manifests: Iterable[Manifest]) -> None:
                 metadata.create_all(connection)
                 connection.execute(insert(schema).values(version=SCHEMA_VERSION))
             found = connection.execute(select(func.max(schema.c.version))).scalar()
+            if found in EXTENDED_VERSIONS:
+                metadata.create_all(connection)
+                connection.execute(update(schema).values(version=SCHEMA_VERSION))
+                found = SCHEMA_VERSION
             if found != SCHEMA_VERSION:
                 raise ConfigurationError(
                     f"records: the database has schema version {found}, this release knows {SCHEMA_VERSION}: "

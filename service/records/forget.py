@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.engine import Connection
 
-from service.records.tables import attributions, packages, parts, predictions
+from service.records.tables import attributions, drift_counts, packages, parts, predictions
 
 # One transaction deletes so many, so that predictions need not wait long.
 PRUNED_TOGETHER = 2000
@@ -39,6 +39,7 @@ class Prune:
         if old:
             connection.execute(delete(predictions).where(tuple_(*key).in_(old)))
         connection.execute(delete(attributions).where(attributions.c.day < self.not_before - 24 * HOUR))
+        connection.execute(delete(drift_counts).where(drift_counts.c.slot < self.not_before))
         return len(old)
 
 

@@ -11,7 +11,9 @@ from sqlalchemy import Column, Float, Index, Integer, MetaData, PrimaryKeyConstr
 # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
 IDS_TOGETHER = 30_000
 # Counts up with every change of these tables; a database of another version is refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Versions of which these tables are an extension: missing ones are made.
+EXTENDED_VERSIONS = (1,)
 
 metadata = MetaData()
 
@@ -60,6 +62,18 @@ attributions = Table(
     Column("margin_sum", Float(53), nullable=False),
     Column("sums", Text, nullable=False),  # JSON list, one sum of SHAP values for each feature
     PrimaryKeyConstraint("package", "day", "replica", "groups"),
+)
+
+# Rows by bin of features and scores, added up by slots of time for all people together and, scores only, by group.
+# Written over and over by the replica that counted, without ids.
+drift_counts = Table(
+    "drift_counts",
+    metadata,
+    Column("package", Text, nullable=False),
+    Column("slot", Integer, nullable=False),  # its first second, UTC
+    Column("replica", Text, nullable=False),
+    Column("counts", Text, nullable=False),  # JSON list, in the order that the package's reference gives
+    PrimaryKeyConstraint("package", "slot", "replica"),
 )
 
 

@@ -24,6 +24,7 @@ from service.manifest import (
     read_manifest,
     verify_digests,
 )
+from service.reference import Reference, read_reference
 from service.runtime.batcher import Batcher
 from service.runtime.explainer import Explainer
 from service.runtime.session import Session, open_session
@@ -35,7 +36,7 @@ LONGEST_ECHOED_NAME = 100
 
 Observe = Callable[[str, str], Callable[[int, float], None]]
 # Raises PackageError for a package that the service as it is set up must not serve.
-Accept = Callable[[Manifest], None]
+Accept = Callable[[Manifest, Reference | None], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -49,6 +50,7 @@ class Model:
     card: str | None
     explainer: Explainer | None = None
     doubled: Explainer | None = None
+    reference: Reference | None = None
 
     @property
     def key(self) -> str:
@@ -126,7 +128,7 @@ def find_packages(root: Path) -> list[Path]:
     return sorted(found, key=lambda folder: (folder.parent.name, int(folder.name)))
 
 
-def _accept_all(manifest: Manifest) -> None:
+def _accept_all(manifest: Manifest, reference: Reference | None) -> None:
     pass
 
 
@@ -138,9 +140,10 @@ def load_package(
     Raises PackageError if anything disagrees with its manifest, ProviderError if it cannot run on the asked device.
     """
     manifest = read_manifest(folder)
-    accept(manifest)
     contents = verify_digests(folder, manifest)
     card = _text(contents, CARD_FILE)
+    reference = read_reference(contents, manifest)
+    accept(manifest, reference)
     golden = parse_part(contents[GOLDEN_FILE], GOLDEN_FILE, Golden)
     session = open_session(contents[MODEL_FILE], manifest, device=runtime.device, threads=runtime.threads)
     session.warm_up(golden, max_rows=runtime.max_batch_rows)
@@ -151,11 +154,11 @@ def load_package(
         seconds=session.seconds,
         observe=observe(manifest.name, manifest.version),
     )
-    explainers = [
+    explainer, doubled = (
         Explainer(contents[name], manifest, device=session.device) if name in contents else None
         for name in (EXPLAINER_FILE, DOUBLED_EXPLAINER_FILE)
-    ]
-    return Model(manifest, golden, session, batcher, card, *explainers)
+    )
+    return Model(manifest, golden, session, batcher, card, explainer, doubled, reference)
 
 
 def _text(contents: dict[str, bytes], file_name: str) -> str | None:

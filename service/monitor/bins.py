@@ -1,0 +1,137 @@
+"""The bins in which one feature or score is counted, frozen with the package: what they are called, who falls where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.manifest import Feature
+from service.reference import BinCounts, FeatureReference, ScoreReference
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+UNDERFLOW, BIN, UNSEEN, OVERFLOW, OTHER, MISSING = "underflow", "bin", "unseen", "overflow", "other", "missing"
+# What counts toward each share that is judged by itself.
+SHARES = {"missing": (MISSING,), "out_of_range": (UNDERFLOW, OVERFLOW), "unseen": (UNSEEN, OTHER)}
+HALF_A_CASE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """B bins of one feature or score.
+
+    `words` name them for people, `kinds` say what they are; `reference` `(B,)` counts the m reference rows. `places`
+    `(k+2,)` says which bin a value is in that stands behind j of the `edges` `(k+1,)`; category i is the value i.
+    """
+
+    words: tuple[str, ...]
+    kinds: tuple[str, ...]
+    reference: Integers
+    edges: NDArray[np.float32]
+    places: Integers
+
+    def __len__(self) -> int:
+        """How many bins."""
+        return len(self.kinds)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the `bin` label says: a number that sorts, and words."""
+        return tuple(f"{number:02d} {words}" for number, words in enumerate(self.words))
+
+    @property
+    def m(self) -> int:
+        """Reference rows."""
+        return int(self.reference.sum())
+
+    @property
+    def reference_proportion(self) -> Floats:
+        """(r_b + 0.5) / (m + 0.5 B), so that no bin is impossible `(B,)`."""
+        return np.asarray((self.reference + HALF_A_CASE) / (self.m + HALF_A_CASE * len(self)), np.float64)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Of a comparison with the reference: bins that some reference row fell into, less one."""
+        return max(0, int((self.reference > 0).sum()) - 1)
+
+    @property
+    def missing(self) -> int | None:
+        """The bin of missing values, if they are allowed."""
+        return len(self) - 1 if self.kinds[-1] == MISSING else None
+
+    def index(self, values: NDArray[np.float32]) -> Integers:
+        """The bin of each of `values` `(n,)`, NaN where missing."""
+        found = self.places[np.searchsorted(self.edges, values, side="right")]  # NaN sorts behind every edge
+        if self.missing is not None:
+            found[np.isnan(values)] = self.missing
+        return found
+
+
+class Table:
+    """The bins of d features side by side: T in all, those of feature i from `starts[i]` on."""
+
+    def __init__(self, columns: Sequence[Bins]) -> None:
+        self.columns = columns
+        self.starts = np.cumsum([0, *map(len, columns)])
+        self.size = int(self.starts[-1])
+        insertions = [len(bins.places) for bins in columns]
+        self._first = np.cumsum([0, *insertions[:-1]])[:, None]
+        self._place = np.concatenate([bins.places + start for bins, start in zip(columns, self.starts, strict=False)])
+        self._nullable = [i for i, bins in enumerate(columns) if bins.missing is not None]
+
+    def count(self, X: NDArray[np.float32]) -> Integers:
+        """How many of the rows `X` `(n, d)` fall into each bin `(T,)`; every row into one of each feature."""
+        columns = np.ascontiguousarray(X.T)
+        found = np.empty(columns.shape, np.int64)
+        for i, bins in enumerate(self.columns):
+            found[i] = bins.edges.searchsorted(columns[i], side="right")
+        found = self._place[found + self._first]
+        for i in self._nullable:
+            found[i, np.isnan(columns[i])] = self.starts[i + 1] - 1
+        return np.bincount(found.ravel(), minlength=self.size)
+
+    def of(self, counts: Integers, feature: int) -> Integers:
+        """The part of `counts` `(T,)` that belongs to a feature."""
+        return counts[self.starts[feature] : self.starts[feature + 1]]
+
+
+def feature_bins(feature: Feature, reference: FeatureReference) -> Bins:
+    """Those of a feature: missing values have a bin where they are allowed."""
+    counts = reference.counts
+    missing = [(MISSING, MISSING, counts.missing)] if feature.nullable else []
+    if reference.edges is not None:
+        return _made([*_numeric(reference.edges, counts), *missing], reference.edges)
+    names = reference.categories or []
+    cells = [(name, BIN if n else UNSEEN, n) for name, n in zip(names, counts.bins, strict=True)]
+    K = len(names)
+    if feature.kind == "categorical":
+        cells.append((OTHER, OTHER, counts.other))
+        outside = K, K
+    else:  # a binary value is one of the two
+        outside = 0, K - 1
+    return _made([*cells, *missing], list(range(K + 1)), np.array([outside[0], *range(K), outside[1]]))
+
+
+def score_bins(reference: ScoreReference) -> Bins:
+    """Those of a class's probability."""
+    return _made(_numeric(reference.edges, reference.counts), reference.edges)
+
+
+def counted_scores(counts: BinCounts) -> Integers:
+    """Counts of scores in the order of their bins `(B,)`."""
+    return np.array([counts.underflow, *counts.bins, counts.overflow], np.int64)
+
+
+def _numeric(edges: list[float], counts: BinCounts) -> list[tuple[str, str, int]]:
+    cells = [(f"below {edges[0]:.4g}", UNDERFLOW, counts.underflow)]
+    cells += [(f"{low:.4g} to {high:.4g}", BIN, n) for low, high, n in zip(edges, edges[1:], counts.bins, strict=False)]
+    return [*cells, (f"from {edges[-1]:.4g}", OVERFLOW, counts.overflow)]
+
+
+def _made(cells: list[tuple[str, str, int]], edges: Sequence[float], places: Integers | None = None) -> Bins:
+    words, kinds, counts = zip(*cells, strict=True)
+    if places is None:
+        places = np.arange(len(edges) + 1)
+    return Bins(words, kinds, np.array(counts, np.int64), np.array(edges, np.float32), places)

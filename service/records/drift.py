@@ -1,0 +1,67 @@
+"""Counts for drift by slots of time, so that any replica can report a window exactly, and after a restart."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import orjson
+from sqlalchemy import Engine, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from service.records.counts import reading
+from service.records.tables import drift_counts
+
+
+class SlotCounts(NamedTuple):
+    """What one replica has counted for a package since the slot's first second."""
+
+    package: str
+    slot: int
+    counts: Sequence[float]
+
+
+class SaveDriftCounts:
+    """Work: replace what this replica saved before of these slots. Doing it twice changes nothing."""
+
+    may_be_given_up = True
+
+    def __init__(self, replica: str, data: Sequence[SlotCounts]) -> None:
+        self.replica = replica
+        self.data = data
+
+    @property
+    def rows(self) -> int:
+        """Rows to write."""
+        return len(self.data)
+
+    def run(self, connection: Connection) -> None:
+        """Write them all."""
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        made = dialect.insert(drift_counts)
+        statement = made.on_conflict_do_update(
+            index_elements=["package", "slot", "replica"], set_={"counts": made.excluded.counts}
+        )
+        connection.execute(
+            statement,
+            [
+                {
+                    "package": row.package,
+                    "slot": row.slot,
+                    "replica": self.replica,
+                    "counts": orjson.dumps(list(row.counts)).decode(),
+                }
+                for row in self.data
+            ],
+        )
+
+
+def drift_sums(engine: Engine, package: str, *, size: int, since: float) -> list[float]:
+    """Sums over replicas and over the slots that begin at `since` or later, `size` numbers."""
+    table = drift_counts.c
+    total = [0.0] * size
+    with reading(engine) as connection:
+        for text in connection.execute(
+            select(table.counts).where(table.package == package, table.slot >= since)
+        ).scalars():
+            total = [one + other for one, other in zip(total, orjson.loads(text), strict=True)]
+    return total
