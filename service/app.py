@@ -14,14 +14,16 @@ from starlette.routing import Route
 
 from service.api import health, openapi, v1
 from service.api.direct import Direct
+from service.api.drift import DRIFT_PATH, DriftReports
 from service.api.explaining import Explaining
 from service.api.fairness import FAIRNESS_PATH, FairnessReports
 from service.api.http_errors import HANDLERS
 from service.api.observe import Observe
 from service.api.outcomes import OUTCOMES_PATH, Outcomes, OutcomesSchema
 from service.api.recording import Recorder
+from service.api.reports import ReportThread
 from service.api.sampling import Sampler
-from service.manifest import MODEL_FILE, Manifest
+from service.manifest import MODEL_FILE
 from service.middleware import FairnessMiddleware
 from service.monitor.exposition import MonitorExposition, check_series
 from service.monitor.metrics import Metrics, ModelCollector
@@ -29,7 +31,7 @@ from service.monitor.monitor import FairnessMonitor
 from service.records.outcomes import RESULTS
 from service.records.records import Records
 from service.runtime.limiter import Limiter
-from service.runtime.repository import Repository, Runtime, open_repository
+from service.runtime.repository import Model, Repository, Runtime, open_repository
 from service.runtime.session import check_one_runtime
 from service.runtime.threads import available_cpus
 from service.settings import Settings
@@ -70,13 +72,21 @@ class Service:
         self.upkeep = None
         if self.records is not None:
             self.upkeep = Upkeep(self.records, self.recorder, self.monitor, retention_days=settings.retention_days)
-        self.reports = FairnessReports(
+        self.report_thread = ReportThread(self._save_sums, timeout_seconds=settings.report_timeout_seconds)
+        self.fairness = FairnessReports(
             self.records,
-            self._manifest,
-            self._save_sums,
+            lambda name, version: self._model(name, version).manifest,
+            self.report_thread,
             suppress=settings.suppress_small_cells,
             retention_days=settings.retention_days,
-            timeout_seconds=settings.report_timeout_seconds,
+        )
+        self.drift = DriftReports(
+            self.records,
+            self.recorder,
+            self._model,
+            self.report_thread,
+            suppress=settings.suppress_small_cells,
+            retention_days=settings.retention_days,
         )
         self.sampler = Sampler(settings.explain_sample_ratio, self.limiter, self.monitor, self.metrics)
 
@@ -105,9 +115,7 @@ class Service:
         accept = partial(check_series, most=self.settings.max_series)
         self.repository = open_repository(self.settings.models, runtime, self.metrics.batch_observer, accept)
         for model in self.repository:
-            self.metrics.expect(
-                model.manifest.name, model.manifest.version, explains=model.explainer is not None, fates=RESULTS
-            )
+            self.metrics.expect(model.manifest, fates=RESULTS)
         if self.records is not None:
             self.records.open(model.manifest for model in self.repository)
 
@@ -126,7 +134,7 @@ class Service:
         self.sampler.close()
         self.limiter.close()
         self.waterfalls.close()
-        self.reports.close()
+        self.report_thread.close()
         await self.repository.close()
         if self.upkeep is not None:
             self.upkeep.close(self.repository)
@@ -147,9 +155,8 @@ class Service:
             reasons.append(self.records.writer.trouble)
         return reasons
 
-    def _manifest(self, name: str, version: str | None) -> Manifest:
-        model = self.repository.latest(name) if version is None else self.repository.version(name, version)
-        return model.manifest
+    def _model(self, name: str, version: str | None) -> Model:
+        return self.repository.latest(name) if version is None else self.repository.version(name, version)
 
     async def _save_sums(self) -> None:
         """A report shall see what was counted just now; where that cannot be saved, it says so itself."""
@@ -208,6 +215,7 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
         Explaining(service.limiter, service.metrics),
         service.recorder,
         service.sampler,
+        refused=service.metrics.count_refused,
         max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.request_timeout_seconds,
     )
@@ -231,7 +239,8 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
     ]
     app.router.routes.extend(busiest)
     app.include_router(v1.routes(lambda: service.repository))
-    app.router.routes.append(Route(FAIRNESS_PATH, service.reports.__call__, methods=["GET"]))
+    app.router.routes.append(Route(FAIRNESS_PATH, service.fairness.__call__, methods=["GET"]))
+    app.router.routes.append(Route(DRIFT_PATH, service.drift.__call__, methods=["GET"]))
     app.include_router(health.routes(service.why_not_ready))
 
     @app.get("/metrics", include_in_schema=False)

@@ -50,6 +50,19 @@ class InvalidRequest(RequestError):
         super().__init__(f"{where}: {expected}")
 
 
+class InvalidValue(InvalidRequest):
+    """The value of a feature does not fit. `reason` is one of REFUSAL_REASONS."""
+
+    def __init__(self, where: str, expected: str, *, feature: str, reason: str) -> None:
+        super().__init__(where, expected)
+        self.feature = feature
+        self.reason = reason
+
+
+# An undeclared category, a number outside the declared range, no such key, anything else.
+REFUSAL_REASONS = ("category", "range", "absent", "type")
+
+
 class BodyTooLarge(RequestError):
     """The body exceeds the byte limit."""
 

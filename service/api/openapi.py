@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api import codec
+from service.api import codec, drift, fairness
 from service.api.explanations import output_names
-from service.api.fairness import DEFAULT_WINDOW, WINDOW
 from service.api.outcomes import OutcomesSchema
+from service.api.reports import WINDOW
 from service.api.v1 import PICTURES, Schemas
 from service.manifest import Manifest
 from service.monitor.groups import group_sets
@@ -50,6 +50,8 @@ def document(app: FastAPI, repository: Repository, schemas: Schemas, outcomes: O
             }
         made["paths"][f"/v1/models/{name}:outcomes"] = {"post": _outcomes(newest.manifest, outcomes, components)}
         made["paths"][f"/v1/models/{name}/fairness"] = {"get": _fairness(newest.manifest)}
+        if newest.reference is not None:
+            made["paths"][f"/v1/models/{name}/drift"] = {"get": _drift(newest.manifest)}
         for version in sorted(repository.models[name]):
             model = repository.version(name, str(version))
             path = f"/v1/models/{name}/versions/{version}:predict"
@@ -114,30 +116,47 @@ def _outcomes(manifest: Manifest, outcomes: OutcomesSchema, components: dict[str
 
 def _fairness(manifest: Manifest) -> dict[str, Any]:
     """The fairness report of one model."""
+    groups = {"type": "string", "enum": [made.name for made in group_sets(manifest)]}
+    return _report(
+        manifest,
+        "fairness",
+        "Rates and disparities of all groups, with intervals, from the records.",
+        fairness.DEFAULT_WINDOW,
+        _parameter("sensitive_feature", "One of them only.", groups),
+    )
 
-    def parameter(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
-        return {"name": name, "in": "query", "description": about, "schema": schema}
 
-    window = {"type": "string", "pattern": f"^{WINDOW.pattern}$", "default": DEFAULT_WINDOW}
+def _drift(manifest: Manifest) -> dict[str, Any]:
+    """The drift report of one model."""
+    return _report(
+        manifest,
+        "drift",
+        "Inputs, scores, explanations and expected performance beside the package's reference, from the records.",
+        drift.DEFAULT_WINDOW,
+    )
+
+
+def _report(manifest: Manifest, name: str, summary: str, window: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+    windows = {"type": "string", "pattern": f"^{WINDOW.pattern}$", "default": window}
     report: dict[str, Any] = {
         "application/json": {"schema": {"type": "object"}},
         "text/html": {"schema": {"type": "string"}},
     }
     return {
         "tags": [manifest.name],
-        "operationId": f"fairness-{manifest.name}",
-        "summary": "Rates and disparities of all groups, with intervals, from the records.",
+        "operationId": f"{name}-{manifest.name}",
+        "summary": summary,
         "parameters": [
-            parameter("window", "Predictions of the last hours or days.", window),
-            parameter(
-                "sensitive_feature",
-                "One of them only.",
-                {"type": "string", "enum": [made.name for made in group_sets(manifest)]},
-            ),
-            parameter("version", "A version other than the newest.", {"type": "string"}),
+            _parameter("window", "Predictions of the last hours or days.", windows),
+            *parameters,
+            _parameter("version", "A version other than the newest.", {"type": "string"}),
         ],
         "responses": _answers("The report.", report, ("400", "501", "503", "504")),
     }
+
+
+def _parameter(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": about, "schema": schema}
 
 
 def example(model: Model) -> dict[str, Any]:

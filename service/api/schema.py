@@ -26,7 +26,7 @@ from typing_extensions import TypedDict
 
 from service.api.codec import Floats, matrix
 from service.api.explanations import ExplainOptions
-from service.errors import InvalidRequest, RequestError, TooManyInstances
+from service.errors import InvalidRequest, InvalidValue, RequestError, TooManyInstances
 from service.manifest import RESERVED_GROUPS, Feature, Manifest, SensitiveFeature
 
 EXPLAIN_FIELDS = ("top_k", "tolerance", "deadline_ms", "if")
@@ -40,6 +40,15 @@ IDENTIFIER_EXPECTED = f"a string of 1 to {MAX_ID_LENGTH} characters is expected,
 MAX_GROUP_LENGTH = 200
 # A longer key is not compared with the declared names: the comparison is quadratic.
 LONGEST_COMPARED_KEY = 200
+
+# What pydantic calls it -> one of REFUSAL_REASONS.
+REASONS = {
+    "missing": "absent",
+    "literal_error": "category",
+    "greater_than_equal": "range",
+    "less_than_equal": "range",
+    "finite_number": "range",
+}
 
 
 class PredictRequest(NamedTuple):
@@ -131,7 +140,7 @@ class RequestSchema:
             return InvalidRequest("body", f"valid JSON is expected ({position.group() if position else 'not UTF-8'})")
         if kind == "missing" and (misspelt := self._misspelt(location, body)):
             return misspelt
-        return self._expectation(location, missing=kind == "missing")
+        return self._expectation(location, kind)
 
     def _misspelt(self, location: tuple[int | str, ...], body: bytes) -> InvalidRequest | None:
         """The missing field may be there under another name: then that name is the better news."""
@@ -147,15 +156,16 @@ class RequestSchema:
             return error
         return None
 
-    def _expectation(self, location: tuple[int | str, ...], *, missing: bool) -> InvalidRequest:
+    def _expectation(self, location: tuple[int | str, ...], kind: str) -> InvalidRequest:
         match location:
             case ():
                 return InvalidRequest("body", "a JSON object is expected")
             case ("instances",):
                 return InvalidRequest("instances", f"a list of 1 to {self._max_instances} objects is expected")
             case ("instances", int(index), str(name), *_):
-                text = ("missing; " if missing else "") + expected_value(self._features[name])
-                return InvalidRequest(f"instances[{index}].{name}", text)
+                text = ("missing; " if kind == "missing" else "") + expected_value(self._features[name])
+                reason = REASONS.get(kind, "type")
+                return InvalidValue(f"instances[{index}].{name}", text, feature=name, reason=reason)
             case ("ids", int(index), *_):
                 return InvalidRequest(f"ids[{index}]", IDENTIFIER_EXPECTED)
             case ("sensitive_features", int(index), str(name), *_):

@@ -23,8 +23,9 @@ from service.api.http_errors import JSONResponse
 from service.api.recording import Recorder
 from service.api.sampling import Sampler
 from service.api.schema import RequestSchema
-from service.errors import DeadlineExceeded, InvalidRequest, ModelFailed, NotOffered, QueueFull
+from service.errors import DeadlineExceeded, InvalidRequest, InvalidValue, ModelFailed, NotOffered, QueueFull
 from service.identifiers import ulids
+from service.manifest import Manifest
 from service.monitor.monitor import INFERENCE
 from service.runtime.repository import Model, Repository
 from service.waterfall import Format, Waterfalls
@@ -109,16 +110,21 @@ class Predict:
         recorder: Recorder,
         sampler: Sampler,
         *,
+        refused: Callable[[Manifest, InvalidValue], None],
         max_body_bytes: int,
         timeout_seconds: float,
         waterfalls: Waterfalls | None = None,
     ) -> None:
-        """With `waterfalls` this is `:explain`: explanations always, as a picture where the caller accepts one."""
+        """`refused` is told of values that do not fit.
+
+        With `waterfalls` this is `:explain`: explanations always, as a picture where the caller accepts one.
+        """
         self._repository = repository
         self._schemas = schemas
         self._explaining = explaining
         self._recorder = recorder
         self._sampler = sampler
+        self._refused = refused
         self._waterfalls = waterfalls
         self._max_body_bytes = max_body_bytes
         self._timeout_seconds = timeout_seconds
@@ -128,7 +134,11 @@ class Predict:
         model = self._model(scope["path_params"])
         deadline = time.monotonic() + self._timeout_seconds
         body = await read_json_body(scope, receive, max_body_bytes=self._max_body_bytes)
-        request = self._schemas.of(model).parse(body)
+        try:
+            request = self._schemas.of(model).parse(body)
+        except InvalidValue as error:
+            self._refused(model.manifest, error)
+            raise
         options = request.explain or (ExplainOptions() if self._waterfalls else None)
         form = picture_format(scope) if self._waterfalls else None
         if form is not None and len(request.X) != 1:

@@ -92,10 +92,6 @@ class Table:
             found[i, np.isnan(columns[i])] = self.starts[i + 1] - 1
         return np.bincount(found.ravel(), minlength=self.size)
 
-    def of(self, counts: Integers, feature: int) -> Integers:
-        """The part of `counts` `(T,)` that belongs to a feature."""
-        return counts[self.starts[feature] : self.starts[feature + 1]]
-
 
 def feature_bins(feature: Feature, reference: FeatureReference) -> Bins:
     """Those of a feature: missing values have a bin where they are allowed."""

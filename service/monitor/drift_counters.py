@@ -70,6 +70,11 @@ class DriftLayout:
         part, shape = self._slices[name]
         return values[part].reshape(shape)
 
+    def of_feature(self, values: Floats, number: int) -> Floats:
+        """The counts of one feature `(B,)`."""
+        starts = self.table.starts
+        return self.view(values, "features")[starts[number] : starts[number + 1]]
+
     def group_bins(self, made: GroupSet) -> dict[str, Bins]:
         """The score bins of the groups whose scores the reference counted, by group."""
         if self.positive is None:

@@ -151,7 +151,7 @@ def _part(name: str) -> Any:
 
 
 def _feature(number: int) -> Any:
-    return lambda now: now.drift.layout.table.of(now.drift.layout.view(now.drift.values, "features"), number)
+    return lambda now: now.drift.layout.of_feature(now.drift.values, number)
 
 
 def _constant(family: Family, labels: Labels, number: float) -> Column[Counters]:

@@ -3,11 +3,15 @@
 Label values come from the code and the manifests, never from a request: a caller cannot make a new series.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from service.errors import REFUSAL_REASONS, InvalidValue
+from service.manifest import Manifest
 
 # A `_created` series for each counter would double the exposition and nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -71,6 +75,12 @@ class Metrics:
             (*MODEL_LABELS, "result"),
             registry=registry,
         )
+        self.refused_values = Counter(
+            "plumbline_refused_values",
+            "Requests that were refused, by the first value that does not fit.",
+            (*MODEL_LABELS, "feature", "reason"),
+            registry=registry,
+        )
         self.outcomes_received = Counter(
             "plumbline_outcomes_received",
             "Outcomes that callers sent, by what came of them.",
@@ -88,12 +98,18 @@ class Metrics:
         )
         self._committed, self._not_committed = map(self.audit_rows.labels, ("committed", "failed"))
 
-    def expect(self, model_name: str, model_version: str, *, explains: bool, fates: Iterable[str]) -> None:
+    def expect(self, manifest: Manifest, *, fates: Iterable[str]) -> None:
         """Have the series of a model that is served exist from the start; `fates` are those of outcomes."""
         for result in fates:
-            self.outcomes_received.labels(model_name, result)
-        for result in ("explained", "dropped", "failed") if explains else ():
-            self.explanation_samples.labels(model_name, model_version, result)
+            self.outcomes_received.labels(manifest.name, result)
+        for result in ("explained", "dropped", "failed") if manifest.explainer is not None else ():
+            self.explanation_samples.labels(manifest.name, manifest.version, result)
+        for name, reason in itertools.product(manifest.feature_names, REFUSAL_REASONS):
+            self.refused_values.labels(manifest.name, manifest.version, name, reason)
+
+    def count_refused(self, manifest: Manifest, error: InvalidValue) -> None:
+        """Count a request that a value was refused in."""
+        self.refused_values.labels(manifest.name, manifest.version, error.feature, error.reason).inc()
 
     def watch_records(self, waiting_rows: Callable[[], int]) -> None:
         """Show how many rows wait to be recorded."""
@@ -107,7 +123,7 @@ class Metrics:
     def forget_model(self, model_name: str, model_version: str) -> None:
         """Remove the series of a version that is no longer served."""
         own = [self.batch_rows, self.batch_latency, self.explanations, self.explanation_latency]
-        for metric in (*own, self.additivity_residual, self.explanation_samples):
+        for metric in (*own, self.additivity_residual, self.explanation_samples, self.refused_values):
             metric.remove_by_labels({"model_name": model_name, "model_version": model_version})
 
     def count_commit(self, rows: int, seconds: float, error: Exception | None) -> None:
