@@ -6,6 +6,7 @@ import sys
 import typer
 
 from bench.alerts import alerts
+from bench.drift import drift
 from bench.explain import explain
 from bench.http import http
 from bench.monitor import monitor
@@ -14,6 +15,7 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 cli.command()(http)
 cli.command()(explain)
 cli.command()(alerts)
+cli.command()(drift)
 cli.command()(monitor)
 
 

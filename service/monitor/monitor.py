@@ -117,7 +117,7 @@ class FairnessMonitor:
         for counters, inferences in ready.items():
             try:
                 with self._lock:
-                    _count(counters, inferences)
+                    count(counters, inferences)
             except Exception as error:  # noqa: BLE001 - the monitor must never fail a prediction
                 failed += len(inferences)
                 log.error("inferences not counted", error=type(error).__name__)
@@ -196,7 +196,8 @@ def explained_rows(
     ]
 
 
-def _count(counters: Counters, inferences: Sequence[Inference]) -> None:
+def count(counters: Counters, inferences: Sequence[Inference]) -> None:
+    """Count inferences of one model whose records are committed, leaving out rows that were recorded before."""
     new = [
         inference
         if inference.recording is None or not inference.recording.repeated
