@@ -20,11 +20,13 @@ from rich.table import Table
 
 from bench.machine import description
 from bench.watched import BATCH_ROWS, FEATURES, counters, inferences
+from service.manifest import Feature
 from service.monitor import drift as rule
-from service.monitor.bins import BIN, Bins
+from service.monitor.bins import Bins, feature_bins
 from service.monitor.counters import Counters
 from service.monitor.exposition import MonitorExposition
 from service.monitor.monitor import count
+from service.reference import BinCounts, FeatureReference
 
 SIZES = (100, 200, 1000)
 REFERENCE_ROWS = (228, 1000, 10_000, 83_086)
@@ -32,6 +34,8 @@ NUMERIC_BINS = 10
 # What share of the rows has each category of a feature that is not numeric.
 CATEGORIES = np.array([0.5, 0.3, 0.1, 0.05, 0.03, 0.01, 0.005, 0.003, 0.0015, 0.0005])
 NUMERIC_FEATURES = 20  # of FEATURES; the rest are categorical
+NUMERIC = Feature(name="x", kind="numeric")
+CATEGORICAL = Feature(name="x", kind="categorical", categories=list(map(str, range(len(CATEGORIES)))))
 TRUE_PSI = 0.25
 TABLE_WIDTH = 110
 MODELS = 3
@@ -74,7 +78,7 @@ def no_drift(m: int, n: int, dice: np.random.Generator) -> tuple[bool, bool]:
     found = []
     for number in range(FEATURES):
         bins, true = numeric(m, dice) if number < NUMERIC_FEATURES else categorical(m, dice)
-        psi = rule.psi(dice.multinomial(n, true), bins, comparisons=FEATURES)
+        psi = compared(dice.multinomial(n, true), bins)
         found.append((rule.psi_state(psi, n) == "drift", psi is not None and psi.value > rule.LEAST_PSI))
     alarm, bare = np.any(found, axis=0).tolist()
     return alarm, bare
@@ -83,8 +87,12 @@ def no_drift(m: int, n: int, dice: np.random.Generator) -> tuple[bool, bool]:
 def one_drifts(m: int, n: int, dice: np.random.Generator) -> bool:
     """Whether a numeric feature alarms that has moved by a PSI of 0.25."""
     bins, true = numeric(m, dice)
-    psi = rule.psi(dice.multinomial(n, moved(true)), bins, comparisons=FEATURES)
-    return rule.psi_state(psi, n) == "drift"
+    return rule.psi_state(compared(dice.multinomial(n, moved(true)), bins), n) == "drift"
+
+
+def compared(counts: Integers, bins: Bins) -> rule.Psi | None:
+    """As the report compares one of FEATURES features."""
+    return rule.psi(bins.in_cells(counts), bins.in_cells(bins.reference), comparisons=FEATURES)
 
 
 def numeric(m: int, dice: np.random.Generator) -> tuple[Bins, Floats]:
@@ -96,18 +104,17 @@ def numeric(m: int, dice: np.random.Generator) -> tuple[Bins, Floats]:
     counts = np.full(NUMERIC_BINS, m // NUMERIC_BINS)
     counts[: m % NUMERIC_BINS] += 1
     true = dice.dirichlet([1, *counts[:-1], counts[-1] - 1, 1])
-    return _bins(np.array([0, *counts, 0])), true
+    edges = list(map(float, range(NUMERIC_BINS + 1)))
+    made = FeatureReference(name="x", kind="numeric", edges=edges, counts=BinCounts(bins=counts.tolist()))
+    return feature_bins(NUMERIC, made), true
 
 
 def categorical(m: int, dice: np.random.Generator) -> tuple[Bins, Floats]:
-    """Rare and common categories, counted in m rows, and their true shares `(B,)`."""
-    return _bins(dice.multinomial(m, CATEGORIES)), CATEGORIES
-
-
-def _bins(reference: Integers) -> Bins:
-    names = tuple(map(str, range(len(reference))))
-    edges = np.arange(len(reference) - 1, dtype=np.float32)
-    return Bins(names, (BIN,) * len(reference), reference, edges, np.arange(len(reference)))
+    """Rare and common categories, counted in m rows, and their true shares `(B,)`; nothing is of another category."""
+    names = list(map(str, range(len(CATEGORIES))))
+    counts = BinCounts(bins=dice.multinomial(m, CATEGORIES).tolist())
+    made = FeatureReference(name="x", kind="categorical", categories=names, counts=counts)
+    return feature_bins(CATEGORICAL, made), np.append(CATEGORIES, 0)
 
 
 def moved(true: Floats) -> Floats:

@@ -45,7 +45,7 @@ def manifest(name: str = "watched") -> Manifest:
                 {"name": "age_band", "groups": AGE_BANDS, "reference_group": "30-49"},
             ],
             "intersections": [["sex", "age_band"]],
-            "digests": {file: NO_DIGEST for file in ("model.onnx", "golden.json", "reference.json")},
+            "digests": dict.fromkeys(("model.onnx", "golden.json", "reference.json"), NO_DIGEST),
             "provenance": {"seed": 0, "data_fingerprint": "none"},
         }
     )

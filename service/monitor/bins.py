@@ -1,7 +1,13 @@
-"""The bins in which one feature or score is counted, frozen with the package: what they are called, who falls where."""
+"""The bins in which one feature or score is counted, frozen with the package: what they are called, who falls where.
+
+Distributions are compared in cells, which are bins with reference rows enough: values beyond the outermost edges belong
+to the outermost bins, and bins that few reference rows fell into make one cell. In sparser ones PSI exceeds its
+chi-squared quantile several times as often as it should.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +21,10 @@ Floats = NDArray[np.float64]
 UNDERFLOW, BIN, UNSEEN, OVERFLOW, OTHER, MISSING = "underflow", "bin", "unseen", "overflow", "other", "missing"
 # What counts toward each share that is judged by itself.
 SHARES = {"missing": (MISSING,), "out_of_range": (UNDERFLOW, OVERFLOW), "unseen": (UNSEEN, OTHER)}
-HALF_A_CASE = 0.5
+# A bin with fewer reference rows, or a smaller share of them, is rare: 200 rows hardly show it by chance.
+LEAST_REFERENCE_ROWS = 5
+LEAST_REFERENCE_SHARE = 0.025
+RARE = "rare"
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +33,7 @@ class Bins:
 
     `words` name them for people, `kinds` say what they are; `reference` `(B,)` counts the m reference rows. `places`
     `(k+2,)` says which bin a value is in that stands behind j of the `edges` `(k+1,)`; category i is the value i.
+    Bin b belongs to the cell `cells[cell_of[b]]`.
     """
 
     words: tuple[str, ...]
@@ -31,6 +41,8 @@ class Bins:
     reference: Integers
     edges: NDArray[np.float32]
     places: Integers
+    cells: tuple[str, ...]
+    cell_of: Integers
 
     def __len__(self) -> int:
         """How many bins."""
@@ -46,15 +58,10 @@ class Bins:
         """Reference rows."""
         return int(self.reference.sum())
 
-    @property
-    def reference_proportion(self) -> Floats:
-        """(r_b + 0.5) / (m + 0.5 B), so that no bin is impossible `(B,)`."""
-        return np.asarray((self.reference + HALF_A_CASE) / (self.m + HALF_A_CASE * len(self)), np.float64)
-
-    @property
-    def degrees_of_freedom(self) -> int:
-        """Of a comparison with the reference: bins that some reference row fell into, less one."""
-        return max(0, int((self.reference > 0).sum()) - 1)
+    def in_cells(self, counts: Integers) -> Integers:
+        """Counts by bin `(B,)` -> by cell `(C,)`."""
+        made: Integers = np.bincount(self.cell_of, counts, len(self.cells)).astype(np.int64)
+        return made
 
     @property
     def missing(self) -> int | None:
@@ -115,9 +122,10 @@ def score_bins(reference: ScoreReference) -> Bins:
     return _made(_numeric(reference.edges, reference.counts), reference.edges)
 
 
-def counted_scores(counts: BinCounts) -> Integers:
-    """Counts of scores in the order of their bins `(B,)`."""
-    return np.array([counts.underflow, *counts.bins, counts.overflow], np.int64)
+def with_reference(bins: Bins, counts: BinCounts) -> Bins:
+    """The same bins of scores with other reference rows, and so with cells of their own."""
+    reference = np.array([counts.underflow, *counts.bins, counts.overflow], np.int64)
+    return replace(bins, reference=reference, **_cells(bins.kinds, reference))
 
 
 def _numeric(edges: list[float], counts: BinCounts) -> list[tuple[str, str, int]]:
@@ -130,4 +138,16 @@ def _made(cells: list[tuple[str, str, int]], edges: Sequence[float], places: Int
     words, kinds, counts = zip(*cells, strict=True)
     if places is None:
         places = np.arange(len(edges) + 1)
-    return Bins(words, kinds, np.array(counts, np.int64), np.array(edges, np.float32), places)
+    reference = np.array(counts, np.int64)
+    return Bins(words, kinds, reference, np.array(edges, np.float32), places, **_cells(kinds, reference))
+
+
+def _cells(kinds: Sequence[str], reference: Integers) -> dict[str, Any]:
+    """`cells` and `cell_of`; the cell of rare bins is the last."""
+    step = {UNDERFLOW: 1, OVERFLOW: -1}
+    main = np.array([number + step.get(kind, 0) for number, kind in enumerate(kinds)])
+    rows = np.bincount(main, reference, len(kinds))
+    rare = rows[main] < max(LEAST_REFERENCE_ROWS, LEAST_REFERENCE_SHARE * reference.sum())
+    names = [RARE if is_rare else f"{number:02d}" for number, is_rare in zip(main.tolist(), rare, strict=True)]
+    made = tuple(sorted(set(names)))  # digits come before letters
+    return {"cells": made, "cell_of": np.array([made.index(name) for name in names])}

@@ -5,13 +5,12 @@ records keep them as one list. Additive, and never falling.
 """
 
 import time
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.manifest import Manifest
-from service.monitor.bins import Bins, Table, counted_scores, feature_bins, score_bins
+from service.monitor.bins import Bins, Table, feature_bins, score_bins, with_reference
 from service.monitor.groups import GroupSet, JointGroups, group_sets
 from service.monitor.slots import Slots
 from service.reference import Calibrators, Reference, reference_id
@@ -82,7 +81,7 @@ class DriftLayout:
         bins = self.scores[self.positive][1]
         known = self.reference.groups.get(made.name, {})
         return {
-            group: replace(bins, reference=counted_scores(scores))
+            group: with_reference(bins, scores)
             for group in made.declared
             if group in known and (scores := known[group].scores) is not None
         }

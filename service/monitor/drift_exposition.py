@@ -18,21 +18,16 @@ from service.monitor.series import Axis, Column, Family
 Labels = Sequence[tuple[str, str]]
 
 
-def _of(subject: str, words: str) -> tuple[Family, Family, Family, Family]:
-    """What is exported of a distribution: counts, and of the reference proportions, rows and quantile."""
+def _of(subject: str, words: str) -> tuple[Family, Family, Family]:
+    """What is exported of a distribution: counts, those of the reference, and the quantile to judge them by."""
     return (
         Family(f"plumbline_{subject}_observations_total", "counter", f"Rows, by bin of {words}."),
-        Family(
-            f"plumbline_{subject}_reference_proportion",
-            "gauge",
-            f"Share of the reference rows in each bin of {words}, half a case added to each bin.",
-        ),
-        Family(f"plumbline_{subject}_reference_observations", "gauge", f"Reference rows that show {words}."),
+        Family(f"plumbline_{subject}_reference_observations", "gauge", f"Reference rows, by bin of {words}."),
         Family(
             f"plumbline_{subject}_psi_chi2_quantile",
             "gauge",
-            f"Chi-squared quantile that PSI / (1/n + 1/m) of {words} exceeds by chance, all comparisons together, in "
-            f"{drift.DRIFT_ERROR:.0%} of windows.",
+            f"Chi-squared quantile that PSI / (1/n + 1/m) of {words} should exceed by chance in "
+            f"{drift.DRIFT_ERROR:.1%} of windows, all comparisons together.",
         ),
     )
 
@@ -98,13 +93,13 @@ def columns(layout: DriftLayout) -> Iterator[Column[Counters]]:
 def _groups(layout: DriftLayout, made: GroupSet, model: Labels, own: Labels) -> Iterator[Column[Counters]]:
     if layout.positive is not None:
         of_set = (*own, ("sensitive_feature", made.name), ("class", layout.positive))
-        counted = _axis(layout.scores[layout.positive][1])
-        groups = Axis.of("group", made.groups)
-        yield Column(GROUP_SCORES[0], of_set, (groups, counted), _part(f"group score {made.name}"))
-        with_reference = layout.group_bins(made)
-        for group, bins in with_reference.items():
+        known = layout.group_bins(made)
+        for number, group in enumerate(made.groups):
+            bins = known.get(group, layout.scores[layout.positive][1])
             labels = (*of_set, ("group", group))
-            yield from _compared(GROUP_SCORES, labels, bins, comparisons=len(with_reference))
+            yield Column(GROUP_SCORES[0], labels, (_axis(bins),), _group_score(made.name, number))
+            if group in known:
+                yield from _compared(GROUP_SCORES, labels, bins, comparisons=len(known))
     if layout.calibrators is not None:
         axes = Axis.of("group", made.groups), Axis.of("predicted", map(str, layout.manifest.classes))
         for family, name in ((CALIBRATED, "calibrated"), (VARIANCE, "variance")):
@@ -135,19 +130,22 @@ def _distribution(
 def _compared(
     families: Sequence[Family], labels: Labels, bins: Bins, *, comparisons: int
 ) -> Iterator[Column[Counters]]:
-    proportion = bins.reference_proportion.tolist()
-    yield Column(families[1], labels, (_axis(bins),), lambda _: proportion)
-    yield _constant(families[2], labels, bins.m)
-    yield _constant(families[3], labels, drift.psi_quantile(bins, comparisons))
+    yield Column(families[1], labels, (_axis(bins),), lambda _: bins.reference)
+    yield _constant(families[2], labels, drift.psi_quantile(len(bins.cells) - 1, comparisons))
 
 
 def _axis(bins: Bins) -> Axis:
-    return Axis(("bin", "kind"), list(zip(bins.names, bins.kinds, strict=True)))
+    cells = [bins.cells[cell] for cell in bins.cell_of]
+    return Axis(("bin", "kind", "cell"), list(zip(bins.names, bins.kinds, cells, strict=True)))
 
 
 def _part(name: str) -> Any:
     """Reads one part of what was counted."""
     return lambda now: now.drift.layout.view(now.drift.values, name)
+
+
+def _group_score(name: str, number: int) -> Any:
+    return lambda now: now.drift.layout.view(now.drift.values, f"group score {name}")[number]
 
 
 def _feature(number: int) -> Any:

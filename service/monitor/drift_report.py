@@ -14,7 +14,7 @@ from service.monitor.bins import SHARES, Bins, Integers
 from service.monitor.drift_counters import DriftLayout, Floats
 from service.monitor.groups import GroupSet
 from service.monitor.performance import expected_rates
-from service.monitor.pooling import pool
+from service.monitor.pooling import Pool, each_bin, each_cell, leaves_small_count, without_small_counts
 from service.monitor.suppression import SMALLEST_SHOWN, is_small
 
 Json = dict[str, Any]
@@ -93,28 +93,27 @@ def _distribution(found: Floats, bins: Bins, comparisons: int, *, suppress: bool
     if suppress and is_small(np.array([n])).any():
         nothing = ("psi", "jensen_shannon", "chi_squared")
         return made | {"n": None, "state": "suppressed", **dict.fromkeys(nothing), "bins": []}
-    if suppress:
-        counts, bins = pool(counts, bins)
-    psi, test = drift.psi(counts, bins, comparisons=comparisons), drift.chi_squared(counts, bins.reference)
+    compared = without_small_counts(counts, bins) if suppress else each_cell(counts, bins)
+    now, then = (np.array([getattr(made, name) for made in compared], np.int64) for name in ("count", "reference"))
+    psi, test = drift.psi(now, then, comparisons=comparisons), drift.chi_squared(now, then)
+    distance = None if psi is None else drift.jensen_shannon_distance(now, then)
     return made | {
         "state": drift.psi_state(psi, n),
         "psi": _psi(psi),
-        "jensen_shannon": None
-        if psi is None
-        else {"distance": drift.jensen_shannon_distance(counts, bins), "log_base": 2},
+        "jensen_shannon": None if distance is None else {"distance": distance, "log_base": 2},
         "chi_squared": None
         if test is None
         else dict(zip(("statistic", "degrees_of_freedom", "p_value"), test, strict=True)),
         "bins": [
             {
-                "bin": words,
-                "kind": kind,
-                "n": int(count),
-                "share": int(count) / n if n else None,
-                "reference_n": int(reference),
-                "reference_share": int(reference) / bins.m if bins.m else None,
+                "bin": shown.words(bins),
+                "kind": shown.kind(bins),
+                "n": shown.count,
+                "share": shown.count / n if n else None,
+                "reference_n": shown.reference,
+                "reference_share": shown.reference / bins.m if bins.m else None,
             }
-            for words, kind, count, reference in zip(bins.words, bins.kinds, counts, bins.reference, strict=True)
+            for shown in (compared if suppress else each_bin(counts, bins))
         ],
     }
 
@@ -129,32 +128,37 @@ def _psi(found: drift.Psi | None, decimals: int | None = None) -> Json | None:
 def _feature(found: Floats, bins: Bins, features: int, *, suppress: bool) -> Json:
     made = _distribution(found, bins, features, suppress=suppress)
     hidden, counts = made["state"] == "suppressed", _whole(found)
+    pools = without_small_counts(counts, bins) if suppress else each_bin(counts, bins)
     distance = None
     if "overflow" in bins.kinds and not hidden:
-        distance = _kolmogorov_smirnov(*pool(counts, bins) if suppress else (counts, bins), nullable=bins.missing)
+        distance = _kolmogorov_smirnov(pools, bins.missing)
     made["kolmogorov_smirnov"] = None if distance is None else {"statistic": distance}
+    members = {name: np.flatnonzero(np.isin(bins.kinds, kinds)).tolist() for name, kinds in SHARES.items()}
+    members = {name: mine for name, mine in members.items() if mine}
+    everything = [member for mine in members.values() for member in mine]
     made["shares"] = {
-        name: {"suppressed": True} if hidden else _share(counts, bins, kinds, features, suppress=suppress)
-        for name, kinds in SHARES.items()
-        if set(kinds) & set(bins.kinds)
+        name: {"suppressed": True}
+        if hidden or (suppress and any(leaves_small_count(counts, pools, shown) for shown in (mine, everything)))
+        else _share(counts, bins, mine, features)
+        for name, mine in members.items()
     }
     return made
 
 
-def _kolmogorov_smirnov(counts: Integers, bins: Bins, *, nullable: int | None) -> float | None:
-    """Over values alone: None where the bin of missing values is pooled with others."""
-    if nullable is None:
-        return drift.kolmogorov_smirnov(counts, bins.reference)
-    return None if bins.missing is None else drift.kolmogorov_smirnov(counts[:-1], bins.reference[:-1])
+def _kolmogorov_smirnov(pools: Sequence[Pool], missing: int | None) -> float | None:
+    """Over values in their order: None where missing ones are pooled with others."""
+    ordered = [made for made in pools if made.members != (missing,)]
+    if any(missing in made.members for made in ordered):
+        return None
+    ordered.sort(key=lambda made: made.members)
+    now, then = (np.array([getattr(made, name) for made in ordered], np.int64) for name in ("count", "reference"))
+    return drift.kolmogorov_smirnov(now, then)
 
 
-def _share(counts: Integers, bins: Bins, kinds: Sequence[str], features: int, *, suppress: bool) -> Json:
+def _share(counts: Integers, bins: Bins, mine: Sequence[int], features: int) -> Json:
     """Of values that are missing, out of range or unseen."""
-    mine = np.isin(bins.kinds, kinds)
     count, n = int(counts[mine].sum()), int(counts.sum())
-    if suppress and is_small(np.array([count, n - count])).any():
-        return {"suppressed": True}
-    reference = float(bins.reference_proportion[mine].sum())
+    reference = int(bins.reference[mine].sum()) / bins.m if bins.m else 0.0
     change = drift.share_change(count, n, reference, bins.m, z=drift.share_z(features))
     return _change(change, drift.share_state(change, n))
 
@@ -174,7 +178,7 @@ def _group_scores(
     for group, bins in with_reference.items():
         counts = _whole(layout.view(values, f"group score {made.name}")[made.groups.index(group)])
         n = int(counts.sum())
-        psi = drift.psi(counts, bins, comparisons=len(with_reference))
+        psi = drift.psi(bins.in_cells(counts), bins.in_cells(bins.reference), comparisons=len(with_reference))
         state: str = drift.psi_state(psi, n)
         if suppress and (shown[group] is None or is_small(np.array([n])).any()):
             n, psi, state = None, None, "suppressed"  # type: ignore[assignment]

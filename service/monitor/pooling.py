@@ -1,5 +1,9 @@
-"""Hiding small counts of a distribution by adding bins up: what is shown then is all there is to know."""
+"""Which bins of a distribution are shown, and compared, together.
 
+Hiding small counts by adding bins up leaves nothing to be worked out: what is shown then is all there is to know.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,26 +15,44 @@ POOLED = "pooled"
 
 
 @dataclass(frozen=True)
-class _Pool:
-    words: tuple[str, ...]
-    kind: str
+class Pool:
+    """Numbers of bins that are one, and how many rows they have now and in the reference."""
+
+    members: tuple[int, ...]
     count: int
     reference: int
 
-    def with_(self, other: "_Pool") -> "_Pool":
-        return _Pool((*self.words, *other.words), POOLED, self.count + other.count, self.reference + other.reference)
+    def with_(self, other: "Pool") -> "Pool":
+        """The two as one."""
+        return Pool((*self.members, *other.members), self.count + other.count, self.reference + other.reference)
+
+    def words(self, bins: Bins) -> str:
+        """What it is called."""
+        return " or ".join(bins.words[member] for member in self.members)
+
+    def kind(self, bins: Bins) -> str:
+        """That of its only bin, or `pooled`."""
+        return bins.kinds[self.members[0]] if len(self.members) == 1 else POOLED
 
 
-def pool(counts: Integers, bins: Bins) -> tuple[Integers, Bins]:
-    """Counts `(P,)` and bins in which no count is small, each pool made of neighbours; P <= B.
+def each_bin(counts: Integers, bins: Bins) -> list[Pool]:
+    """Every bin by itself."""
+    return _pools(counts, bins, ((member,) for member in range(len(bins))))
+
+
+def each_cell(counts: Integers, bins: Bins) -> list[Pool]:
+    """The cells that are compared."""
+    cells = range(len(bins.cells))
+    return _pools(counts, bins, (tuple(np.flatnonzero(bins.cell_of == cell).tolist()) for cell in cells))
+
+
+def without_small_counts(counts: Integers, bins: Bins) -> list[Pool]:
+    """Cells, and pools of neighbouring cells, in which no count is small.
 
     A small count joins the smaller of its neighbours until the two together are none. Only a total that is small
     itself remains.
     """
-    pools = [
-        _Pool((words,), kind, int(count), int(reference))
-        for words, kind, count, reference in zip(bins.words, bins.kinds, counts, bins.reference, strict=True)
-    ]
+    pools = each_cell(counts, bins)
     while len(pools) > 1:
         small = np.flatnonzero(is_small(np.array([made.count for made in pools])))
         if not len(small):
@@ -39,10 +61,17 @@ def pool(counts: Integers, bins: Bins) -> tuple[Integers, Bins]:
         neighbours = [near for near in (place - 1, place + 1) if 0 <= near < len(pools)]
         first = min(place, min(neighbours, key=lambda near: pools[near].count))
         pools[first : first + 2] = [pools[first].with_(pools[first + 1])]
-    return np.array([made.count for made in pools], np.int64), Bins(
-        tuple(" or ".join(made.words) for made in pools),
-        tuple(made.kind for made in pools),
-        np.array([made.reference for made in pools], np.int64),
-        bins.edges,
-        bins.places,
-    )
+    return pools
+
+
+def leaves_small_count(counts: Integers, pools: Sequence[Pool], shown: Iterable[int]) -> bool:
+    """Whether the count of the bins `shown` tells a small one: itself, all others, the rest of the pools it is in."""
+    mine = set(shown)
+    touched = [made for made in pools if mine & set(made.members)]
+    rest = sum(int(counts[member]) for made in touched for member in made.members if member not in mine)
+    count = int(counts[list(mine)].sum())
+    return bool(is_small(np.array([count, rest, int(counts.sum()) - count])).any())
+
+
+def _pools(counts: Integers, bins: Bins, members: Iterable[tuple[int, ...]]) -> list[Pool]:
+    return [Pool(found, int(counts[list(found)].sum()), int(bins.reference[list(found)].sum())) for found in members]
