@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.outcomes import NO_RECORDS
-from service.api.page.render import render
+from service.api.page.fairness import render_fairness
 from service.api.reports import SECONDS, ReportThread, read_query, utc, window_seconds
 from service.errors import InvalidRequest, NotOffered, UnknownModel
 from service.manifest import Manifest
@@ -57,7 +57,7 @@ class FairnessReports:
         def make() -> dict[str, Any]:
             return self._report(newest, query.get("version"), window, seconds, query.get("sensitive_feature"))
 
-        return await self._thread.answer(request, make, render)
+        return await self._thread.answer(request, make, render_fairness)
 
     def _report(
         self, newest: Manifest, version: str | None, window: str, seconds: float, feature: str | None

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from service.api.http_errors import JSONResponse
-from service.api.page.render import CONTENT_SECURITY_POLICY
+from service.api.page.document import CONTENT_SECURITY_POLICY
 from service.errors import DeadlineExceeded, InferenceError, InvalidRequest, QueueFull
 
 WINDOW = re.compile(r"([1-9][0-9]{0,3})([hd])")

@@ -3,7 +3,8 @@
 import pytest
 from fairness_reports import feature, group, hidden_group, report
 
-from service.api.page import render
+from service.api.page.document import CONTENT_SECURITY_POLICY
+from service.api.page.fairness import render_fairness
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +16,8 @@ def address(tmp_path_factory):
         hidden_group("an unbreakable_name_of_forty_characters_x"),
         group("unknown", 40, state="not_compared", kind="reserved"),
     ]
-    page = render.render(report(feature("race", groups, state="breach"), state="breach"))
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{render.CONTENT_SECURITY_POLICY}">'
+    page = render_fairness(report(feature("race", groups, state="breach"), state="breach"))
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'
     file = tmp_path_factory.mktemp("fairness") / "page.html"
     file.write_text(page.replace("<head>", f"<head>{policy}"))
     return file.as_uri()

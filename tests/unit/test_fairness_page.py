@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from fairness_reports import COMPARISONS, DISPARITIES, RATES, UNDEFINED_RATE, feature, group, hidden_group, report
 
-from service.api.page import render
+from service.api.page.fairness import render_fairness
 from service.api.page.plots import rate_axis, ratio_axis
 from service.api.page.words import gap, moment, percent, points, ratio, window
 
@@ -62,7 +62,7 @@ def ordinary():
 
 def test_the_page_says_what_it_is_about(ordinary):
     """Model, version, window in UTC, n, labelled share, the state in a sentence, and what the classes mean."""
-    _, text = read(render.render(ordinary))
+    _, text = read(render_fairness(ordinary))
     for fact in ("compas", "2026-11-17 15:00 to 2026-11-24 15:30 UTC", "7 days", "7,214", "3,607 (50.0%)"):
         assert fact in text
     assert "Within tolerance: no group that could be compared differs" in text
@@ -73,7 +73,7 @@ def test_the_page_says_what_it_is_about(ordinary):
 
 def test_the_page_loads_nothing_and_runs_nothing(ordinary):
     """No script, no address of another place, no picture or style from outside."""
-    page = render.render(ordinary)
+    page = render_fairness(ordinary)
     elements, _ = read(page)
     assert not re.search(r"https?:|//|@import|url\(", page)
     assert {tag for tag, _ in elements}.isdisjoint({"script", "link", "img", "iframe", "object", "form"})
@@ -83,7 +83,7 @@ def test_the_page_loads_nothing_and_runs_nothing(ordinary):
 
 def test_the_pictures_are_well_formed(ordinary):
     """As XML too: dots, axes and reliability plots."""
-    page = render.render(ordinary)
+    page = render_fairness(ordinary)
     pictures = re.findall(r'<t[dh][^>]*class="track">\s*(<svg.*?</svg>)\s*(?:<em|</t)', page, flags=re.DOTALL)
     pictures += re.findall(r"</figcaption>\s*(<svg.*?</svg>)", page, flags=re.DOTALL)
     assert len(pictures) > 20
@@ -98,7 +98,7 @@ def test_every_name_is_escaped():
         nasty + "2",
         attribution={"n": 5, "mean_margin_difference": 0.1, "features": [{"feature": nasty, "difference": 0.1}]},
     )
-    page = render.render(
+    page = render_fairness(
         report(
             feature(nasty, [group(nasty, state="reference"), compared], intersection_of=[nasty, "sex"]),
             model_name=nasty,
@@ -117,7 +117,7 @@ def test_every_name_is_escaped():
 
 def test_hidden_groups_show_no_number():
     """Not one digit in their rows: nothing to subtract from."""
-    page = render.render(
+    page = render_fairness(
         report(
             feature("race", [group("a", state="reference"), group("b"), hidden_group("small")]), n=None, labelled=None
         )
@@ -137,7 +137,7 @@ def test_a_feature_that_is_all_hidden_is_not_drawn():
     hidden = hidden_group("no", against_reference=None)
     disability = feature("disability", [hidden, hidden_group("yes")], state="insufficient")
     disability["disparities"] = {name: {"suppressed": True} for name in DISPARITIES}
-    _, text = read(render.render(report(disability, state="insufficient")))
+    _, text = read(render_fairness(report(disability, state="insufficient")))
     assert "Nothing can be drawn: every rate is hidden or not yet defined." in text
     assert "No group can be judged against “no” yet" in text
 
@@ -155,7 +155,7 @@ def test_undefined_numbers_become_words():
         attribution=None,
     )
     age = feature("age", [group("old", state="reference"), new], disparities=dict.fromkeys(DISPARITIES))
-    _, text = read(render.render(report(age, n=0, labelled=0)))
+    _, text = read(render_fairness(report(age, n=0, labelled=0)))
     for words in ("no positives yet", "no negatives yet", "none predicted positive yet", "not yet defined", "none yet"):
         assert words in text
     assert not re.search(
@@ -174,7 +174,7 @@ def test_a_breach_is_named_with_its_number_interval_and_limit():
         "state": "breach",
     }
     race = feature("race", [group("White", state="reference"), compared], state="breach")
-    _, text = read(render.render(report(race, state="breach")))
+    _, text = read(render_fairness(report(race, state="breach")))
     assert "Breach: in “race”, at least one group differs from its reference group" in text
     assert "“Black” differs from “White” by more than is tolerated." in text
     assert "Black: impact ratio 0.63 (0.60 to 0.67); tolerated is at least 0.8." in text
@@ -189,7 +189,7 @@ def test_without_a_positive_class_error_rates_are_left_out(ordinary):
         for name in RATES[1:5]:
             each["rates"][name] = UNDEFINED_RATE
     ordinary["positive_class"] = None
-    _, text = read(render.render(ordinary))
+    _, text = read(render_fairness(ordinary))
     assert "none of them is declared positive" in text
     assert "Selection rate" in text
     assert "Label coverage" in text
@@ -199,7 +199,7 @@ def test_without_a_positive_class_error_rates_are_left_out(ordinary):
 def test_without_a_favourable_outcome_there_is_no_selection_rate(ordinary):
     """Nothing to select for."""
     ordinary["favourable_outcome"] = None
-    _, text = read(render.render(ordinary))
+    _, text = read(render_fairness(ordinary))
     assert "True positive rate" in text
     assert not re.search(r"\b(Selection rate|Impact ratio|selection rate|None)\b", text)
 
@@ -210,7 +210,7 @@ def test_of_many_groups_some_are_drawn_and_all_are_in_the_tables():
     groups += [group(f"group {place}", 20 + place, calibration=None, attribution=None) for place in range(300)]
     groups += [group("breach", 30, state="breach", calibration=None, attribution=None), hidden_group("hidden one")]
     many = feature("sex x race", groups, state="breach", intersection_of=["sex", "race"])
-    page = render.render(report(many, state="breach"))
+    page = render_fairness(report(many, state="breach"))
     _, text = read(page)
     assert "Of the 303 groups 26 are drawn" in text
     drawn = re.search(r"<b>Selection rate</b>.*?</table>", page, flags=re.DOTALL).group()
@@ -224,7 +224,7 @@ def test_of_many_groups_some_are_drawn_and_all_are_in_the_tables():
 
 def test_attributions_are_the_ten_greatest_and_the_rest_and_their_sum(ordinary):
     """Fourteen features: four of them in one bar."""
-    page = render.render(ordinary)
+    page = render_fairness(ordinary)
     bars = page.split("What drives the gap")[1].split("</table>")[0]
     values = re.findall(r'<td class="value number">(.*?)</td>', bars)
     assert len(values) == 12
@@ -235,7 +235,7 @@ def test_attributions_are_the_ten_greatest_and_the_rest_and_their_sum(ordinary):
 
 def test_a_state_is_told_by_a_shape_and_a_word_wherever_it_has_a_colour(ordinary):
     """For those who see no colours, and those who see nothing."""
-    page = render.render(ordinary)
+    page = render_fairness(ordinary)
     elements, _ = read(page)
     assert all(
         attributes.get("role") == "img" or attributes.get("aria-hidden") == "true" or "x" in attributes
@@ -248,13 +248,13 @@ def test_a_state_is_told_by_a_shape_and_a_word_wherever_it_has_a_colour(ordinary
 def test_a_report_that_hides_nothing_says_so(ordinary):
     """Then the page itself is confidential."""
     ordinary["suppression"] = {"enabled": False, "smallest_shown": 11}
-    _, text = read(render.render(ordinary))
+    _, text = read(render_fairness(ordinary))
     assert "treat this report as confidential" in text
 
 
 def test_a_model_without_sensitive_features_has_a_page():
     """It says that there is nothing to compare."""
-    _, text = read(render.render(report(state="insufficient")))
+    _, text = read(render_fairness(report(state="insufficient")))
     assert "this model declares no sensitive feature" in text
 
 

@@ -1,1 +1,1 @@
-"""The fairness report as a page for people: words, plots and templates. Knows the JSON of the report alone."""
+"""The reports as pages for people: words, plots and templates. Knows the JSON of the reports alone."""

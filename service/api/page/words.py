@@ -1,4 +1,4 @@
-"""Numbers, times and states of the fairness report as people read them.
+"""Numbers, times and states of the reports as people read them.
 
 Knows no layout. A number that is hidden or undefined becomes words, never 0 and never nan.
 """
@@ -28,6 +28,11 @@ UNDEFINED = {
     "positive_predictive_value": "none predicted positive yet",
     "base_rate": "no outcomes yet",
 }
+
+
+def hidden(report: dict[str, Any]) -> str:
+    """Why a number of the report is null: hidden, unless nothing is hidden here."""
+    return "hidden" if report["suppression"]["enabled"] else "not available"
 
 
 def count(number: int) -> str:

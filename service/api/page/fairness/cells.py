@@ -89,7 +89,7 @@ def disparities(feature: Json, report: Json, *, positives: bool) -> list[tuple[s
 def rate(rate: Json | None, name: str, report: Json) -> Cell:
     """A group's rate."""
     if rate is None:
-        return Cell(hidden(report))
+        return Cell(words.hidden(report))
     if rate["value"] is None:
         return Cell(words.UNDEFINED[name])
     return Cell(words.percent(rate["value"]), interval(rate, words.percent), known=True)
@@ -100,18 +100,18 @@ def mean_score(group: Json, report: Json) -> Cell:
     if group["calibration"] and group["calibration"]["mean_score"] is not None:
         return Cell(words.percent(group["calibration"]["mean_score"]), known=True)
     is_hidden = group["state"] == "suppressed" or group["labelled"] is None
-    return Cell(hidden(report) if is_hidden else words.UNDEFINED["base_rate"])
+    return Cell(words.hidden(report) if is_hidden else words.UNDEFINED["base_rate"])
 
 
 def comparison(group: Json, name: str, report: Json) -> Cell:
     """A compared group's number against the reference group."""
     compared = group["against_reference"].get(name)
     if compared is None:
-        return Cell(hidden(report) if group["state"] == "suppressed" else UNDEFINED)
+        return Cell(words.hidden(report) if group["state"] == "suppressed" else UNDEFINED)
     state = compared.get("state", "")
     if compared["value"] is None:
         is_hidden = state == "suppressed" or (not state and group["state"] == "suppressed")
-        return Cell(hidden(report) if is_hidden else UNDEFINED, state=state)
+        return Cell(words.hidden(report) if is_hidden else UNDEFINED, state=state)
     reads = COMPARISONS[name][1]
     return Cell(reads(compared["value"]), interval(compared, reads), state, known=True)
 
@@ -133,8 +133,3 @@ def interval(number: Json, reads: Reads) -> str:
 def _span(low: float, high: float, reads: Reads) -> str:
     unit = next((unit for unit in (words.POINTS, "%") if reads(high).endswith(unit)), "")
     return f"{reads(low).removesuffix(unit)} to {reads(high)}"
-
-
-def hidden(report: Json) -> str:
-    """Why a number of the report is null: hidden, unless nothing is hidden here."""
-    return "hidden" if report["suppression"]["enabled"] else "not available"

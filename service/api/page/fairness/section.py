@@ -5,7 +5,8 @@ Chooses the order of the groups, which of them are drawn, and what is said about
 
 from typing import Any
 
-from service.api.page import cells, figures, words
+from service.api.page import words
+from service.api.page.fairness import cells, figures
 
 MOST_GROUPS_DRAWN = 26  # what one sensitive feature can declare, and the reserved groups
 MOST_BREACHES_LISTED = 8
@@ -55,7 +56,7 @@ def section(feature: Json, report: Json, number: int) -> Json:
         "classes": list(dict.fromkeys(label for group in groups for label in group["predicted"] or ())),
         "confusion": positives,
         "count_rows": _sorted(groups),
-        "hidden": cells.hidden(report),
+        "hidden": words.hidden(report),
     }
 
 

@@ -6,8 +6,8 @@ A group without a number keeps its row, and words say why there is none.
 from typing import Any
 
 from service.api.page import words
-from service.api.page.cells import RATES, comparison, mean_score, state
-from service.api.page.cells import rate as rate_cell
+from service.api.page.fairness.cells import RATES, comparison, mean_score, state
+from service.api.page.fairness.cells import rate as rate_cell
 from service.api.page.plots import Plot, Row, difference_axis, rate_axis, ratio_axis
 from service.monitor.fairness import LEAST_IMPACT_RATIO
 from service.monitor.intervals import CONFIDENCE
