@@ -29,7 +29,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for word in ("count", "percent", "ratio", "points", "margin", "moment", "window"):
+    for word in ("count", "percent", "ratio", "points", "gap", "margin", "moment", "window", "number"):
         environment.filters[word] = getattr(words, word)
     environment.globals["states"] = words.STATES
     return environment

@@ -1,4 +1,4 @@
-"""Where things stand on the fairness page's plots: axes, and marks with their intervals.
+"""Where things stand on the plots of the pages: axes, and marks with their intervals.
 
 Positions are percentages of a plot's width, in [0, 100], so that a plot fills whatever width it is given while dots and
 text keep their size. The templates draw; nothing here knows HTML.
@@ -7,6 +7,8 @@ text keep their size. The templates draw; nothing here knows HTML.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+from service.api.page.cell import Cell
 
 MARGIN_PERCENT = 4.0  # room for a dot at either end
 # For labels that do not touch where the plot is as narrow as on a telephone.
@@ -115,3 +117,30 @@ def _round_step(least: float) -> float:
     """The least of 1, 2, 5 times a power of ten that is at least `least`."""
     power = 10 ** math.floor(math.log10(least))
     return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9)))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two bars that start at 0, the reference's above the present one's; None where a share is unknown."""
+
+    name: str
+    note: str  # what kind of row it is, where its name does not tell
+    reference: float | None
+    now: float | None
+    reference_words: str
+    now_words: str
+    described: str
+    cell: Cell | None = None  # a third number, such as the difference
+    state: str = ""
+
+
+def bar_widths(pairs: Sequence[tuple[float | None, float | None]]) -> list[tuple[float | None, float | None]]:
+    """Widths in percent of the plot, the longest bar of all filling it."""
+    most = max((share for pair in pairs for share in pair if share is not None), default=0.0) or 1.0
+    return [
+        (
+            None if reference is None else round(100 * reference / most, 2),
+            None if now is None else round(100 * now / most, 2),
+        )
+        for reference, now in pairs
+    ]

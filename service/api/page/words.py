@@ -13,6 +13,7 @@ POINTS = "\N{NO-BREAK SPACE}pp"  # percentage points
 STATES = {
     "ok": "within tolerance",
     "breach": "breach",
+    "drift": "drift",
     "insufficient": "insufficient evidence",
     "suppressed": "hidden",
     "reference": "reference",
@@ -52,6 +53,24 @@ def percent(share: float) -> str:
 def ratio(number: float) -> str:
     """A ratio >= 0 with two decimals; one above 0 never reads 0.00."""
     return "<0.01" if 0 < number < 0.005 else f"{number:,.2f}"
+
+
+def number(value: float) -> str:
+    """A statistic >= 0 with three decimals, fewer where it is large; one above 0 never reads 0.000."""
+    if 0 < value < 0.0005:
+        return "<0.001"
+    return f"{value:.3f}" if value < 10 else f"{value:,.1f}"
+
+
+def p_value(probability: float) -> str:
+    """= 0.034, or < 0.001; its spaces do not break."""
+    sign, number = ("<", 0.001) if probability < 0.001 else ("=", probability)
+    return f"{sign}\N{NO-BREAK SPACE}{number:.3f}"
+
+
+def degrees(of_freedom: int) -> str:
+    """9 degrees of freedom."""
+    return f"{of_freedom} degree{'' if of_freedom == 1 else 's'} of freedom"
 
 
 def points(difference: float) -> str:
@@ -95,9 +114,9 @@ def quoted(names: Sequence[str]) -> list[str]:
 
 
 def state_counts(groups: Sequence[dict[str, Any]]) -> str:
-    """How many groups are in which state, such as `1 breach, 2 insufficient evidence`; the reference is not counted."""
+    """How many are in which state, such as `1 breach, 2 insufficient evidence`; a reference group is not counted."""
     states = [group["state"] for group in groups]
-    order = ["breach", "ok", "insufficient", "suppressed", "not_compared"]
+    order = ["breach", "drift", "ok", "insufficient", "suppressed", "not_compared"]
     return ", ".join(f"{states.count(state)} {STATES[state]}" for state in order if state in states)
 
 

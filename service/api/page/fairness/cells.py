@@ -4,10 +4,10 @@ Names are fairlearn's; a number that is hidden or undefined says so.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from service.api.page import words
+from service.api.page.cell import Cell
 from service.monitor.fairness import LEAST_IMPACT_RATIO, MOST_ADVERSE_RATIO, MOST_DIFFERENCE
 
 Json = dict[str, Any]
@@ -50,16 +50,6 @@ DISPARITIES: dict[str, tuple[str, Reads]] = {
     "predictive_parity_difference": ("Highest less lowest positive predictive value", words.gap),
     "equalized_odds_difference": ("The larger of the gaps in true and in false positive rate", words.gap),
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of a table with its interval, or why there is none."""
-
-    words: str
-    interval: str = ""
-    state: str = ""
-    known: bool = False
 
 
 def disparities(feature: Json, report: Json, *, positives: bool) -> list[tuple[str, str, list[Cell], str]]:

@@ -53,7 +53,7 @@ def _rate_plot(name: str, groups: list[Json], feature: Json, report: Json) -> Pl
                 state(group, *judged_by),
                 n=rate["denominator"],
                 words=cell.words,
-                described=f"{cell.words}, {CONFIDENCE:.0%} interval {cell.interval}, "
+                described=f"{cell.words}, {CONFIDENCE:.0%} interval {cell.beside}, "
                 f"{words.count(rate['numerator'])} of {words.count(rate['denominator'])}",
                 at=axis.at(rate["value"]),
                 low=axis.at(rate["low"]),
@@ -86,7 +86,7 @@ def _ratio_plot(groups: list[Json], feature: Json, report: Json) -> Plot:
                 n=group["n"],
                 words=cell.words,
                 described=f"{cell.words}, {words.STATES[cell.state]}"
-                + (f", {CONFIDENCE:.0%} interval {cell.interval}" if cell.interval else ""),
+                + (f", {CONFIDENCE:.0%} interval {cell.beside}" if cell.beside else ""),
                 at=axis.at(value),
                 low=None if low is None else axis.at(low),
                 high=None if high is None else axis.at(high),
