@@ -33,6 +33,8 @@ train: venv  ## rebuild the committed model packages
 rules: venv  ## render the committed Prometheus rules
 	.venv/bin/python -m k8s.monitoring.render_rules --window 1d --interval 1m > k8s/monitoring/rules/fairness-1d.yaml
 	.venv/bin/python -m k8s.monitoring.render_rules --window 7d --interval 3m --no-silence > k8s/monitoring/rules/fairness-7d.yaml
+	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 1d --interval 1m > k8s/monitoring/rules/drift-1d.yaml
+	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 7d --interval 3m > k8s/monitoring/rules/drift-7d.yaml
 
 bench: venv  ## requests per second beside the tutorial's way; needs wrk
 	.venv/bin/python -m bench http

@@ -1,1 +1,1 @@
-"""Prometheus rules of the fairness monitor, rendered from the constants of the code."""
+"""Prometheus rules of fairness and drift, rendered from the constants of the code."""

@@ -40,6 +40,11 @@ def mean(name: str, window: str, level: str = "model_group") -> str:
     return f"{level}:plumbline_{name}:mean_increase{window}"
 
 
+def gauge(name: str, labels: str, selector: str = "") -> str:
+    """What every replica exports alike, told apart by these labels."""
+    return f"max by ({labels}) (plumbline_{name}{selector})"
+
+
 def class_with(role: str, label: str) -> str:
     """A right side for `and` and `unless`: keeps or drops the series whose class in `label` has this role."""
     classes = f'plumbline_class_info{{{role}="true"}}'

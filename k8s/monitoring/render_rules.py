@@ -1,23 +1,31 @@
-"""The fairness rules of one window as a Prometheus rule file: `python -m k8s.monitoring.render_rules --help`."""
+"""The rules of fairness or of drift over one window as a Prometheus rule file.
+
+`python -m k8s.monitoring.render_rules --help` lists the options.
+"""
 
 import re
 import textwrap
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from k8s.monitoring.alerts import Alert, breach_alerts, evidence_alert, silence_alert
+from k8s.monitoring.drift_alerts import drift_alerts
+from k8s.monitoring.drift_recording import drift_recording_rules
 from k8s.monitoring.recording import recording_rules
 
 DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
 WIDTH = 120
+
+Kind = Literal["fairness", "drift"]
 
 
 def render(
     window: str,
     *,
     interval: str,
+    kind: Kind = "fairness",
     for_: str = "10m",
     keep_firing_for: str = "30m",
     with_silence: bool = True,
@@ -25,17 +33,22 @@ def render(
     """The rule file as YAML. All arguments are Prometheus durations, such as 2m, 1h or 7d.
 
     One group, for its rules build on each other. Prometheus forgets a series after five minutes: an interval of that
-    or more leaves holes between evaluations. FairnessMonitorSilent has no window: one file that says it is enough.
+    or more leaves holes between evaluations. FairnessMonitorSilent has no window: one file that says it is enough, and
+    it is no file of drift.
     """
-    alerts = [*breach_alerts(window), evidence_alert(window), *([silence_alert()] if with_silence else [])]
+    if kind == "drift":
+        recorded, alerts = drift_recording_rules(window), list(drift_alerts(window))
+    else:
+        recorded = recording_rules(window)
+        alerts = [*breach_alerts(window), evidence_alert(window), *([silence_alert()] if with_silence else [])]
     lines = [
         f"# Made by k8s/monitoring/render_rules.py for a window of {window}; change it there and run `make rules`.",
         "groups:",
-        f"- name: plumbline-fairness-{window}",
+        f"- name: plumbline-{kind}-{window}",
         f"  interval: {interval}",
         "  rules:",
     ]
-    for name, expr in recording_rules(window):
+    for name, expr in recorded:
         lines += [f"  - record: {name}", *block("expr", expr)]
     for alert in alerts:
         lines += alert_lines(alert, window, for_, keep_firing_for)
@@ -77,17 +90,21 @@ def duration(value: str) -> str:
 def main(
     window: Annotated[str, typer.Option(parser=duration, metavar="DURATION", help="What the rules look back over.")],
     interval: Annotated[str, typer.Option(parser=duration, metavar="DURATION", help="How often they are evaluated.")],
+    kind: Annotated[Kind, typer.Option(help="What the rules are about.")] = "fairness",
     for_: Annotated[
         str, typer.Option("--for", parser=duration, metavar="DURATION", help="How long before an alert fires.")
     ] = "10m",
     keep_firing_for: Annotated[
-        str, typer.Option(parser=duration, metavar="DURATION", help="How long a breach fires after it has ended.")
+        str, typer.Option(parser=duration, metavar="DURATION", help="How long an alert fires after it has ended.")
     ] = "30m",
-    silence: Annotated[bool, typer.Option(help="With the alert on a silent monitor; one file suffices.")] = True,
+    silence: Annotated[
+        bool, typer.Option(help="With the alert on a silent monitor; one file of fairness suffices.")
+    ] = True,
 ) -> None:
     """Print the rule file of one window."""
     typer.echo(
-        render(window, interval=interval, for_=for_, keep_firing_for=keep_firing_for, with_silence=silence), nl=False
+        render(window, interval=interval, kind=kind, for_=for_, keep_firing_for=keep_firing_for, with_silence=silence),
+        nl=False,
     )
 
 

@@ -40,9 +40,9 @@ def constant(value, samples=SAMPLES):
     return f"{value!r}+0x{samples}"
 
 
-def close(expr, value, time="1d"):
+def close(expr, value, time="1d", tolerance=TOLERANCE):
     """Expects that the expression gives exactly one series, within the tolerance of the value."""
-    return expect(f"sum(abs(({expr}) - ({float(value)!r})) < bool {TOLERANCE!r}) == count({expr})", [("{}", 1)], time)
+    return expect(f"sum(abs(({expr}) - ({float(value)!r})) < bool {tolerance!r}) == count({expr})", [("{}", 1)], time)
 
 
 def absent(expr, time="1d"):
