@@ -80,9 +80,9 @@ def drift_recording_rules(window: str) -> list[Rule]:
 def distribution(counted: Distribution, window: str) -> Iterator[Rule]:
     """Counts, smoothed shares, the population stability index, and what of it chance explains.
 
-    The current shares are smoothed toward the reference, p = (c + B/2 q) / (n + B/2) for B bins: none is 0, and a bin
-    that is empty on both sides adds next to nothing. Without drift PSI / (1/n + 1/m) is about chi-squared with B - 1
-    degrees of freedom (Yurdakul & Naranjo 2020); the replicas export its quantile.
+    The current shares are smoothed toward the reference, p = (c + B/2 q) / (n + B/2) for B bins, so that none is 0. A
+    bin that is empty on both sides adds about ln(2n/B) / 2m. Without drift PSI / (1/n + 1/m) is about chi-squared with
+    B - 1 degrees of freedom (Yurdakul & Naranjo 2020); the replicas export its quantile.
     """
     labels, counts, n, q = counted.labels, counted.counts(window), counted.n(window), counted.reference()
     p, half_bins = counted.proportions(window), f"count by ({labels}) ({q}) / 2"

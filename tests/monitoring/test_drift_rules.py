@@ -150,7 +150,7 @@ def test_a_reference_without_observations_has_no_critical_value(tmp_path):
     )
 
 
-def test_bins_that_are_empty_on_both_sides_add_next_to_nothing(tmp_path):
+def test_bins_that_are_empty_on_both_sides_add_little(tmp_path):
     """Five bins in which nothing ever lay: the smoothed shares stay the sum of 1, PSI hardly moves."""
     counts, reference = [100, 200, 100], [1000, 2000, 1000]
     without = Binned({"feature": "without"}, counts, reference)
