@@ -1,6 +1,6 @@
 # Two commands for a newcomer: `make serve` and `make test`. PYTHON=python3.12 chooses the interpreter of .venv.
 
-.PHONY: serve venv test check train rules bench lock format clean
+.PHONY: serve venv test check train rules dashboards bench lock format clean
 
 serve:  ## start the service on the committed models
 	@scripts/venv serve
@@ -35,6 +35,9 @@ rules: venv  ## render the committed Prometheus rules
 	.venv/bin/python -m k8s.monitoring.render_rules --window 7d --interval 3m --no-silence > k8s/monitoring/rules/fairness-7d.yaml
 	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 1d --interval 1m > k8s/monitoring/rules/drift-1d.yaml
 	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 7d --interval 3m > k8s/monitoring/rules/drift-7d.yaml
+
+dashboards: venv  ## write the committed Grafana dashboards
+	.venv/bin/python -m k8s.monitoring.dashboards
 
 bench: venv  ## requests per second beside the tutorial's way; needs wrk
 	.venv/bin/python -m bench http
