@@ -127,11 +127,9 @@ def unusual() -> list[Panel]:
         ),
         panels.lines(
             "${feature}: missing, out of range, unseen",
-            "The three shares over time; a jump mostly comes of a change at the caller, not of the world.",
-            *(
-                (words.lower(), of(FEATURES.statistic(share, WINDOW), ITS_FEATURE))
-                for share, (words, _) in UNUSUAL.items()
-            ),
+            "The shares over time, of those kinds that the feature can have; a jump mostly comes of a change at the "
+            "caller, not of the world.",
+            ("{{share}}", unusual_shares(ITS_FEATURE)),
             unit=PERCENT,
         ),
         panels.lines(
@@ -152,6 +150,14 @@ def unusual() -> list[Panel]:
             size=(6, 8),
         ),
     ]
+
+
+def unusual_shares(selector: str) -> str:
+    """Those of the shares that the feature has, told apart by the label `share`."""
+    return "\nor\n".join(
+        f'label_replace({of(FEATURES.statistic(share, WINDOW), selector)}, "share", "{words.lower()}", "", "")'
+        for share, (words, _) in UNUSUAL.items()
+    )
 
 
 def scores() -> list[Panel]:

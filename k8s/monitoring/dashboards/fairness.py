@@ -13,6 +13,7 @@ from k8s.monitoring.promql import increase, mean, ratio
 from service.monitor.fairness import ELIGIBLE_DENOMINATOR, LEAST_IMPACT_RATIO
 
 ALERTS = [alert.name for alert in (*breach_alerts(WINDOW), evidence_alert(WINDOW), silence_alert())]
+NO_REFERENCE = "insufficient, or the reference group itself"
 MOST_FEATURES = 15  # in the picture of what drives the gap
 
 EXPECTED = {
@@ -116,7 +117,7 @@ def selection() -> list[Panel]:
             bounds("impact_ratio"),
             unit=NUMBER,
             limit=LEAST_IMPACT_RATIO,
-        ),
+        ).no_value(NO_REFERENCE),
     ]
 
 
@@ -191,7 +192,7 @@ def expected() -> list[Panel]:
             "expected",
             bounds(f"expected_{rate}"),
             beside=("realised", of(ratio(rate, WINDOW), GROUP)),
-        )
+        ).no_value("insufficient, or no calibrated scores")
         for rate, words in EXPECTED.items()
     ]
 
@@ -211,6 +212,7 @@ def gap() -> list[Panel]:
         size=(24, 12),
     )
     drivers.thresholds(panels.steps(("blue", None), ("orange", 0))).color_scheme(panels.by_value())
+    drivers.no_value(NO_REFERENCE)
     return [
         drivers.repeat("group").repeat_direction("h").max_per_row(panels.PER_LINE),
         panels.lines(
@@ -233,6 +235,7 @@ def gap() -> list[Panel]:
 
 def monitor() -> list[Panel]:
     """Whether what is above can be believed."""
+    received = of("plumbline_outcomes_received_total", 'model_name="$model"')
     values = f"increase({of('plumbline_sensitive_feature_values_total', FEATURE)}[{WINDOW}])"
     return [
         *health(),
@@ -240,10 +243,7 @@ def monitor() -> list[Panel]:
             "Outcomes by what came of them",
             "Outcomes per second that callers sent for this model: all but joined and corrected ones were not "
             "counted, and many unknown ones mean that callers send ids which the service never gave.",
-            (
-                "{{result}}",
-                f"sum by (result) (rate({of('plumbline_outcomes_received_total', chosen_model())}[$__rate_interval]))",
-            ),
+            ("{{result}}", f"sum by (result) (rate({received}[$__rate_interval]))"),
             unit="cps",
             size=(6, 8),
         ),
@@ -256,8 +256,3 @@ def monitor() -> list[Panel]:
             size=(6, 8),
         ),
     ]
-
-
-def chosen_model() -> str:
-    """The selector of a metric that knows no version."""
-    return MODEL.split(",")[0]

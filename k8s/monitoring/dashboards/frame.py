@@ -72,14 +72,14 @@ def dashboard(
 
 
 def appearance(name: str) -> builders.AnnotationQuery:
-    """Marks when a series appears: it is there, and was not one step before."""
+    """Marks when a series appears: it is there, and was not a little before, which is longer than a step."""
     series, labels, _, colour = APPEARANCES[name]
     return (
         builders.AnnotationQuery()
         .name(name)
         .datasource(SOURCE)
         .icon_color(colour)
-        .expr(f"group by ({labels}) ({series}) unless group by ({labels}) ({series} offset $__interval)")
+        .expr(f"group by ({labels}) ({series}) unless group by ({labels}) ({series} offset $__rate_interval)")
     )
 
 

@@ -10,6 +10,7 @@ from k8s.monitoring.dashboards.variables import MODEL, of
 RANGE = "$__rate_interval"
 QUANTILES = (0.5, 0.9, 0.99)
 ROUTES = 'route!~"/metrics|/v2/health/.*"'
+READY = of("plumbline_model_ready", 'model_name="$model"')
 QUARTER = (6, 8)
 
 
@@ -58,8 +59,8 @@ def requests() -> list[Panel]:
         ),
         panels.lines(
             "Requests by status",
-            "Finished requests per second by status: 4xx are mistakes of callers, 429 and 503 mean too much load, "
-            "500 a fault of the service.",
+            "Finished requests per second by status: 4xx are mistakes of callers, 503 means too much load or no "
+            "records, 500 a fault of the service.",
             ("{{status}}", rate(requests_, "status", selector=ROUTES)),
             unit="reqps",
             size=QUARTER,
@@ -157,16 +158,13 @@ def runs() -> list[Panel]:
     ]
 
 
-READY = of("plumbline_model_ready", MODEL.split(",")[0])
-
-
 def explanations() -> list[Panel]:
     """How many, how fast, how exact."""
     return [
         panels.lines(
             "Explained rows by status",
-            "Rows per second for which callers asked an explanation, by what came of it; anything but ok was "
-            "answered without.",
+            "Rows per second for which callers asked an explanation, by what came of it; skipped and failed ones "
+            "were answered without, estimates are less exact than exact ones.",
             ("{{status}}", rate("plumbline_explanations_total", "status", selector=MODEL)),
             unit="cps",
             size=QUARTER,

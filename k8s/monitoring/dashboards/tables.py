@@ -28,12 +28,11 @@ class Column:
 
     def settings(self) -> list[DynamicConfigValue]:
         """What Grafana must know to show it."""
+        found = [setting("noValue", "-")]
         if self.beyond is not None:
-            return [
-                setting("mappings", states(self.beyond)),
-                setting("custom.cellOptions", common.TableColoredBackgroundCellOptions()),
-            ]
-        found = [setting("unit", self.unit)]
+            cell = setting("custom.cellOptions", common.TableColoredBackgroundCellOptions())
+            return [*found, setting("mappings", states(self.beyond)), cell]
+        found.append(setting("unit", self.unit))
         return found if self.decimals is None else [*found, setting("decimals", self.decimals)]
 
 
