@@ -43,7 +43,8 @@ from service.manifest import (
     read_manifest,
 )
 
-REPLAY_ROWS = 400
+# So many that each group of the demo traffic is spread as its reference is.
+REPLAY_ROWS = 2000
 GOLDEN_ROWS = 8
 PACKAGE_VERSION = "1"
 MARGIN_TOLERANCE = 1e-5
@@ -113,7 +114,7 @@ def export(trained: Trained, repository: Path) -> Written:
         GOLDEN_FILE: golden(model, splits.held_out.X).model_dump_json().encode() + b"\n",
         REFERENCE_FILE: json_bytes(reference(declaration, splits, unseen, explainer.explainer.content)),
         EVALUATION_FILE: json_bytes(evaluation.model_dump(mode="json")),
-        REPLAY_FILE: replay_lines(declaration, splits.held_out, trained.seed),
+        REPLAY_FILE: replay_lines(declaration, splits.unseen, trained.seed),
         CARD_FILE: card(declaration, splits, trained.cost, evaluation, about, trained.card_template).encode(),
         **explainer.files(),
     }
@@ -161,9 +162,9 @@ def golden(model: bytes, X: FloatMatrix) -> Golden:
 
 
 def replay_lines(declaration: Declaration, rows: Rows, seed: int) -> bytes:
-    """Held-out rows as a client would post them, one JSON object a line: instance, sensitive_features, label.
+    """Rows as a client would post them, one JSON object a line: instance, sensitive_features, label.
 
-    A seeded sample with the held-out rows' own share of positives, in their order. `sensitive_features` is empty where
+    A seeded sample with the rows' own share of positives, in their order. `sensitive_features` is empty where
     the data knows no groups.
     """
     index = sample(rows.y, len(declaration.classes), seed)
@@ -171,7 +172,7 @@ def replay_lines(declaration: Declaration, rows: Rows, seed: int) -> bytes:
 
 
 def sample(y: Integers, classes: int, seed: int) -> Integers:
-    """Some 400 positions in `y` `(n,)`, in order, with the share that each of the labels 0 to `classes` - 1 has."""
+    """Some 2,000 positions in `y` `(n,)`, in order, with the share that each of the labels 0 to `classes` - 1 has."""
     rng = np.random.default_rng(seed)
     share = min(1.0, REPLAY_ROWS / len(y))
     drawn = [

@@ -75,7 +75,7 @@ def test_the_reference_counts_every_row(package, rows):
 def test_replay_lines_are_requests_with_labels(package, rows):
     """Instances as a client posts them, groups as written, labels in the type of the data."""
     lines = [json.loads(line) for line in (package / "replay.jsonl").read_text().splitlines()]
-    assert len(lines) == 400
+    assert len(lines) == 500
     assert lines[0]["instance"].keys() == {"age", "income", "debt", "member"}
     assert lines[0]["sensitive_features"].keys() == {"sex", "age_band"}
     assert {line["label"] for line in lines} == {0, 1}
