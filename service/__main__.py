@@ -14,7 +14,7 @@ from service.app import create_app
 from service.errors import ConfigurationError, PackageError, PlumblineError, ProviderError
 from service.logs import configure_logs
 from service.monitor.exposition import check_series
-from service.replay import Replay
+from service.replay import Replay, Scenario
 from service.runtime.repository import Runtime, find_packages, load_package
 from service.runtime.session import check_one_runtime
 from service.runtime.threads import available_cpus
@@ -91,18 +91,39 @@ def replay(
     models: Models = None,
     url: Annotated[str, typer.Option(help="Address of the running service.")] = "http://127.0.0.1:8000",
     rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Requests per second.")] = 50.0,
-    count: Annotated[int, typer.Option(min=1, help="Requests to send.")] = 1000,
+    count: Annotated[int, typer.Option(min=0, help="Requests to send; 0 goes on until interrupted.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Rows in each request.")] = 1,
     outcomes: Annotated[float, typer.Option(min=0, max=1, help="Share of predictions whose truth is posted.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the order, and of groups that are drawn.")] = 0,
+    shift: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE=CHANGE", help="Change a numeric feature: 1.5 multiplies it, +3 adds. Repeatable."
+        ),
+    ] = None,
+    bias: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SENSITIVE_FEATURE=GROUP",
+            help="Give this group rows whose true label is unfavourable, for favourable ones of its own. Repeatable.",
+        ),
+    ] = None,
+    after: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="How long rows are sent as they are first.")
+    ] = None,
+    lasting: Annotated[
+        float | None, typer.Option("--for", min=0, metavar="SECONDS", help="How long shift and bias then hold.")
+    ] = None,
 ) -> None:
     """Post a model's held-out rows, with their sensitive features, to a running service at a steady rate."""
     settings = _settings(models=models)
     try:
         client = Replay.of_package(settings.models, model, url=url, seed=seed)
+        scenario = Scenario.parse(client.manifest, shifts=shift or (), biases=bias or (), after=after, lasting=lasting)
     except PlumblineError as error:
         _stop(str(error))
     typer.echo(client.announcement)
-    outcome = client.run(rate=rate, count=count, outcomes=outcomes)
+    outcome = client.run(scenario, rate=rate, count=count, batch=batch, outcomes=outcomes)
     typer.echo(outcome.summary)
     if outcome.failed:
         raise typer.Exit(1)

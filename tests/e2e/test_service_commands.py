@@ -1,9 +1,14 @@
 """`python -m service ...`: what it prints, and the exit code that a script can rely on."""
 
+import re
+import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 import toy
+from servers import CHECKOUT, environment, eventually
 
 REPOSITORY = "models/repository"
 
@@ -49,6 +54,9 @@ def test_check_fails_for_a_gpu_that_is_not_there(command, toys):
         (("serve", "--device", "tpu"), "PLUMBLINE_DEVICE: "),
         (("replay", "nope"), "holds no model 'nope'"),
         (("replay", "diagnosis", "--models", "/nonexistent"), "/nonexistent: no such folder"),
+        (("replay", "diagnosis", "--shift", "nope=2"), "no numeric feature; there are mean_radius, "),
+        (("replay", "diagnosis", "--bias", "sex=other"), "no group of sex; there are female, male"),
+        (("replay", "diagnosis", "--after", "5"), "--after and --for say when"),
     ],
     ids=" ".join,
 )
@@ -86,6 +94,48 @@ def test_replay_sends_held_out_rows_to_each_committed_model(command, committed, 
     assert result.returncode == 0, result.stdout
     assert f"held-out rows of {model}/1" in result.stdout
     assert "40 x 200; p50 " in result.stdout
+
+
+def test_replay_sends_batches_and_says_when_they_change(command, start):
+    """Every row counts, every truth is posted, and the service sees the shifted values and the exchanged groups."""
+    server = start(CHECKOUT / REPOSITORY)
+    scenario = "--shift", "mean_texture=1.4", "--bias", "sex=male", "--after", 1, "--for", 0.5
+    sending = "--rate", 20, "--count", 40, "--batch", 8, "--outcomes", 1
+    result = command("replay", "diagnosis", "--url", server.url, *sending, *scenario)
+    assert result.returncode == 0, result.stdout
+    assert "40 x 200; outcomes 40 x 200; p50 " in result.stdout
+    assert "\n1 s: mean_texture x 1.4, sex male gets unfavourable rows\n" in result.stdout
+    assert "s: as recorded\n" in result.stdout
+    joined = [line for line in server.metrics().splitlines() if 'model_name="diagnosis",result="joined"' in line]
+    assert [line.split()[-1] for line in joined] == ["320.0"]
+
+
+def rows_run(server):
+    """How many rows of `diagnosis` the service has run."""
+    found = re.search(r'plumbline_batch_rows_sum\{model_name="diagnosis",model_version="1"\} (\S+)', server.metrics())
+    return float(found[1])
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_replay_without_end_ends_when_told_to(committed, ending):
+    """With what it has sent answered, a summary and exit code 0: a container stops at once."""
+    arguments = "replay", "diagnosis", "--url", committed.url, "--rate", "50", "--count", "0"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=CHECKOUT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    before = rows_run(committed)
+    with process:
+        assert eventually(lambda: rows_run(committed) > before), "nothing was sent"
+        process.send_signal(ending)
+        printed, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, printed
+    assert " x 200" in printed
+    assert "Traceback" not in printed
 
 
 def test_replay_fails_if_the_service_refuses(command, committed, tmp_path):
