@@ -1,10 +1,14 @@
 # Two commands for a newcomer: `make serve` and `make test`. PYTHON=python3.12 chooses the interpreter of .venv.
 
-.PHONY: serve venv test check train rules dashboards bench lock format clean
+.PHONY: serve observe venv test check train rules demo-rules dashboards bench lock format clean
 
 serve:  ## start the service on the committed models
 	@scripts/venv serve
 	@PLUMBLINE_LOG_FORMAT=$${PLUMBLINE_LOG_FORMAT:-console} .venv/bin/python -m service serve
+
+observe:  ## the service under traffic that drifts, watched by this machine's Prometheus
+	@scripts/venv serve
+	@.venv/bin/python -m k8s.monitoring.observe
 
 venv:  ## install everything for development, start nothing
 	@scripts/venv dev
@@ -30,7 +34,7 @@ train: venv  ## rebuild the committed model packages
 	.venv/bin/python -m models train progression
 	.venv/bin/python -m models train transaction
 
-rules: venv  ## render the committed Prometheus rules
+rules: venv demo-rules  ## render the committed Prometheus rules
 	.venv/bin/python -m k8s.monitoring.render_rules --window 1d --interval 1m > k8s/monitoring/rules/fairness-1d.yaml
 	.venv/bin/python -m k8s.monitoring.render_rules --window 7d --interval 3m --no-silence > k8s/monitoring/rules/fairness-7d.yaml
 	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 1d --interval 1m > k8s/monitoring/rules/drift-1d.yaml
@@ -38,6 +42,10 @@ rules: venv  ## render the committed Prometheus rules
 
 dashboards: venv  ## write the committed Grafana dashboards
 	.venv/bin/python -m k8s.monitoring.dashboards
+
+demo-rules: venv  ## render those of docker/compose.yaml, with a window that one can wait for
+	.venv/bin/python -m k8s.monitoring.render_rules --window 5m --interval 15s --for 1m --keep-firing-for 2m --no-silence > docker/prometheus/rules/fairness-5m.yaml
+	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 5m --interval 15s --for 1m --keep-firing-for 2m > docker/prometheus/rules/drift-5m.yaml
 
 bench: venv  ## requests per second beside the tutorial's way; needs wrk
 	.venv/bin/python -m bench http
