@@ -201,7 +201,18 @@ def _outcomes(predictions: Sequence[dict[str, Any]], labels: Sequence[Label | No
 
 
 def _cancelled_by_signals(task: asyncio.Task[None]) -> None:
-    """A container's first process is ended by SIGTERM only if it handles it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    """The first signal ends the sending, the next the program.
+
+    The first process of a container is ended by SIGTERM only if it handles it.
+    """
+    loop = asyncio.get_running_loop()
+    signals = signal.SIGINT, signal.SIGTERM
+
+    def cancel() -> None:
+        task.cancel()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    with contextlib.suppress(NotImplementedError):  # Windows
+        for number in signals:
+            loop.add_signal_handler(number, cancel)

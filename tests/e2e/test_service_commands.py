@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 import toy
@@ -116,26 +117,45 @@ def rows_run(server):
     return float(found[1])
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_replay_without_end_ends_when_told_to(committed, ending):
-    """With what it has sent answered, a summary and exit code 0: a container stops at once."""
-    arguments = "replay", "diagnosis", "--url", committed.url, "--rate", "50", "--count", "0"
+@contextmanager
+def endless_replay(url):
+    """A running replay, killed at the end if it is still there."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", *arguments],
+        [sys.executable, "-m", "service", "replay", "diagnosis", "--url", url, "--rate", "50", "--count", "0"],
         cwd=CHECKOUT,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    before = rows_run(committed)
     with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_replay_without_end_ends_when_told_to(committed, ending):
+    """With what it has sent answered, a summary and exit code 0: a container stops at once."""
+    before = rows_run(committed)
+    with endless_replay(committed.url) as process:
         assert eventually(lambda: rows_run(committed) > before), "nothing was sent"
         process.send_signal(ending)
         printed, _ = process.communicate(timeout=20)
     assert process.returncode == 0, printed
     assert " x 200" in printed
     assert "Traceback" not in printed
+
+
+def test_a_second_signal_ends_a_replay_that_waits_for_answers():
+    """Nobody has to wait until requests to a service that hangs have timed out."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, endless_replay(f"http://127.0.0.1:{silent.getsockname()[1]}") as process:
+        connection, _ = silent.accept()
+        with connection:
+            assert eventually(lambda: process.send_signal(signal.SIGTERM) or process.poll() is not None)
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_replay_fails_if_the_service_refuses(command, committed, tmp_path):
