@@ -43,7 +43,6 @@ rules: venv demo-rules  ## render the committed Prometheus rules
 dashboards: venv  ## write the committed Grafana dashboards
 	.venv/bin/python -m k8s.monitoring.dashboards
 
-# The rules of drift follow with `--kind drift`, without `--no-silence`, into drift-5m.yaml.
 demo-rules: venv  ## render those of docker/compose.yaml, with a window that one can wait for
 	.venv/bin/python -m k8s.monitoring.render_rules --window 5m --interval 15s --for 1m --keep-firing-for 2m --no-silence > docker/prometheus/rules/fairness-5m.yaml
 	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 5m --interval 15s --for 1m --keep-firing-for 2m > docker/prometheus/rules/drift-5m.yaml

@@ -115,7 +115,7 @@ def replay(
         float | None, typer.Option("--for", min=0, metavar="SECONDS", help="How long shift and bias then hold.")
     ] = None,
 ) -> None:
-    """Post a model's held-out rows, with their sensitive features, to a running service at a steady rate."""
+    """Post a model's unseen rows, with their sensitive features, to a running service at a steady rate."""
     settings = _settings(models=models)
     try:
         client = Replay.of_package(settings.models, model, url=url, seed=seed)

@@ -16,14 +16,14 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import quote
 
 import httpx
 import typer
 
 from k8s.monitoring.promql import ratio
-from k8s.monitoring.render_rules import render
+from k8s.monitoring.render_rules import Kind, render
 
 ROOT = Path(__file__).parents[2]
 WINDOW, INTERVAL, SCRAPE_INTERVAL = "2m", "5s", "2s"
@@ -114,8 +114,9 @@ def _watch(parts: Parts, service: str) -> list[str]:
     alertmanager, lines = _start_alertmanager(parts)
     address = f"127.0.0.1:{_port(9090)}"
     (parts.folder / "rules").mkdir()
-    rules = render(WINDOW, interval=INTERVAL, for_=FOR, keep_firing_for=KEEP_FIRING_FOR)
-    (parts.folder / "rules" / f"fairness-{WINDOW}.yaml").write_text(rules, encoding="utf-8")
+    for kind in get_args(Kind):
+        rules = render(WINDOW, kind=kind, interval=INTERVAL, for_=FOR, keep_firing_for=KEEP_FIRING_FOR)
+        (parts.folder / "rules" / f"{kind}-{WINDOW}.yaml").write_text(rules, encoding="utf-8")
     settings = prometheus_settings(service, alertmanager)
     (parts.folder / "prometheus.yml").write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
     parts.start(

@@ -1,4 +1,4 @@
-"""Demo traffic: the held-out rows of a package, posted to a running service, as they are or as a scenario bends them.
+"""Demo traffic: the unseen rows of a package, posted to a running service, as they are or as a scenario bends them.
 
 Knows the package and the service's HTTP interface, nothing of how the service works.
 """

@@ -16,7 +16,7 @@ EXCHANGED = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One held-out row: what is predicted from, the group per sensitive feature, and what was true (None: unknown)."""
+    """One unseen row: what is predicted from, the group per sensitive feature, and what was true (None: unknown)."""
 
     instance: dict[str, Any]
     groups: dict[str, str]

@@ -94,7 +94,7 @@ class Replay:
         """What is about to be sent, in one line."""
         groups = "with groups drawn at random, as the data has none" if self.draws_groups else "with their own groups"
         groups = groups if self.manifest.sensitive_features else "without groups"
-        return f"{len(self.rows)} held-out rows of {self.manifest.name}/{self.manifest.version}, {groups} -> {self.url}"
+        return f"{len(self.rows)} unseen rows of {self.manifest.name}/{self.manifest.version}, {groups} -> {self.url}"
 
     def batches(self, scenario: Scenario = AS_RECORDED, *, rate: float, batch: int = 1) -> Iterator[list[Row]]:
         """What each request holds, without end, in an order that the seed decides: `batch` rows, `rate` times a second.

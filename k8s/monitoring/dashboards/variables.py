@@ -21,7 +21,7 @@ Variable = builders.DatasourceVariable | builders.CustomVariable | builders.Quer
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 NAMES = ("datasource", "window", "model", "version", "sensitive_feature", "group", "feature", "class")
 WINDOW = "${window}"
-WINDOWS = ("1d", "7d", "2m")  # those of the committed rules, and that of the demonstration
+WINDOWS = ("1d", "7d", "5m", "2m")  # those of the committed rules, of docker/compose.yaml and of `make observe`
 
 MODEL = 'model_name="$model",model_version="$version"'
 FEATURE = f'{MODEL},sensitive_feature="$sensitive_feature"'
