@@ -93,7 +93,7 @@ def test_replay_sends_held_out_rows_to_each_committed_model(command, committed, 
     """Every row is a good request; a summary, and exit code 0."""
     result = command("replay", model, "--url", committed.url, "--rate", 200, "--count", 40)
     assert result.returncode == 0, result.stdout
-    assert f"held-out rows of {model}/1" in result.stdout
+    assert f"unseen rows of {model}/1" in result.stdout
     assert "40 x 200; p50 " in result.stdout
 
 

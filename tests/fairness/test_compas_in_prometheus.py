@@ -11,7 +11,7 @@ import pytest
 import stub
 import tables
 import truth
-from prometheus import WINDOW, scraping
+from real_prometheus import WINDOW, scraping
 from servers import eventually, running
 
 TOLERANCE = 1e-3
