@@ -12,7 +12,7 @@ from service.reference import Reference
 FEATURES = 30
 NUMERIC = 24
 BATCH_ROWS = 64
-BATCHES = 16
+BATCHES = 8
 BINS = 10
 NO_DIGEST = "sha256:" + 64 * "0"
 SEXES, AGE_BANDS = ["female", "male"], ["18-29", "30-49", "50+"]

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -76,6 +75,6 @@ class DriftReports:
         sums = drift_sums(engine, package, size=layout.size, since=since)
         found = counts.cell_counts(engine, manifest.name, [package], since=since, until=until)
         fairness = fairness_report(manifest, tally(manifest, found), suppress=self._suppress)
-        report = drift_report(layout, np.array(sums), fairness, suppress=self._suppress)
+        report = drift_report(layout, sums, fairness, suppress=self._suppress)
         report["window"] = {"name": window, "start": utc(since), "end": utc(until)}
         return report

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
@@ -55,13 +57,18 @@ class SaveDriftCounts:
         )
 
 
-def drift_sums(engine: Engine, package: str, *, size: int, since: float) -> list[float]:
-    """Sums over replicas and over the slots that begin at `since` or later, `size` numbers."""
+def drift_sums(engine: Engine, package: str, *, size: int, since: float) -> NDArray[np.float64]:
+    """Sums over replicas and over the slots that begin at `since` or later, `(size,)`.
+
+    Lists of another length are those of a release that counted other things; they are left out.
+    """
     table = drift_counts.c
-    total = [0.0] * size
+    total = np.zeros(size)
     with reading(engine) as connection:
         for text in connection.execute(
             select(table.counts).where(table.package == package, table.slot >= since)
         ).scalars():
-            total = [one + other for one, other in zip(total, orjson.loads(text), strict=True)]
+            counts = orjson.loads(text)
+            if len(counts) == size:
+                total += np.array(counts)
     return total
