@@ -18,7 +18,7 @@ from service.monitor.drift import (
 )
 
 SHOWN_BINS = 3
-BY_CHANCE = f"in {100 * DRIFT_ERROR:g} % of windows without drift"
+BY_CHANCE = f"in about {100 * DRIFT_ERROR:g} % of windows without drift"
 REPORT = "Exact counts: GET /v1/models/{{ $labels.model_name }}/drift?version={{ $labels.model_version | urlquery }}."
 COUNT, NUMBER, PERCENT = 'printf "%.0f"', 'printf "%.3f"', "humanizePercentage"
 NAMED = "{{ $labels.feature }}"
@@ -118,7 +118,7 @@ and
         "warning",
         f"{WHO}: {{{{ $value | humanizePercentage }}}} of the values of {NAMED} {words}",
         f"Over the last {window} {{{{ $value | humanizePercentage }}}} of {shown(n, FEATURES.labels, COUNT)} values of "
-        f"{NAMED} {words}, in the reference {shown(reference, FEATURES.labels, PERCENT)} (smoothed). The difference is "
+        f"{NAMED} {words}, in the reference {shown(reference, FEATURES.labels, PERCENT)}. The difference is "
         f"above the {100 * LEAST_SHARE_INCREASE:g} % that is tolerated, and above the "
         f"{shown(critical, FEATURES.labels, PERCENT)} that chance exceeds {BY_CHANCE}.",
         f"Look at {action} {REPORT}",
@@ -164,7 +164,7 @@ def shown(series: str, labels: str, form: str) -> str:
 def grown(counted: Distribution, window: str) -> str:
     """A template of the bins that hold more than they do in the reference, without the number that sorts them."""
     selector, arguments = own(counted.labels)
-    query = f"topk({SHOWN_BINS}, {counted.proportions(window)}{selector} - {counted.reference(selector)} > 0)"
+    query = f"topk({SHOWN_BINS}, {counted.proportions(window)}{selector} - {counted.reference(window)}{selector} > 0)"
     return (
         f"{{{{ range $number, $bin := printf `{query}` {arguments} {arguments} | query }}}}"
         "{{ if $number }}, {{ end }}"

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from k8s.monitoring.expected_recording import expected_rates
 from k8s.monitoring.promql import GROUP, MODEL, gauge, increase, ratio
 from k8s.monitoring.recording import COUNTED, Rule
+from service.monitor.bins import SHARES
 
 
 @dataclass(frozen=True)
 class Distribution:
     """What is counted in bins: the stem of its metrics, the level of its series, the labels that tell one from another.
 
-    `reference` is among them: bins of another reference are other bins.
+    `reference` is among them: bins of another reference are other bins. A cell is a bin or several, what is compared.
     """
 
     name: str
@@ -27,40 +28,47 @@ class Distribution:
     @property
     def bins(self) -> str:
         """The labels of one bin."""
-        return f"{self.labels}, bin, kind"
+        return f"{self.labels}, bin, kind, cell"
 
-    def counts(self, window: str) -> str:
-        """c: the recorded observations of each bin; 0 is absent."""
-        return increase(f"{self.name}_observations", window, f"{self.level}_bin")
+    @property
+    def cells(self) -> str:
+        """The labels of one cell."""
+        return f"{self.labels}, cell"
+
+    def counts(self, window: str, of: str = "bin") -> str:
+        """c: the recorded observations of each bin or cell; 0 is absent."""
+        return increase(f"{self.name}_observations", window, f"{self.level}_{of}")
 
     def n(self, window: str) -> str:
         """The recorded observations of all bins."""
         return increase(f"{self.name}_observations", window, self.level)
 
-    def proportions(self, window: str) -> str:
-        """p: the recorded smoothed share of each bin."""
-        return ratio(f"{self.name}_proportion", window, f"{self.level}_bin")
+    def proportions(self, window: str, of: str = "bin") -> str:
+        """The recorded share of each bin, or p, the smoothed one of each cell."""
+        return self.statistic("proportion" if of == "bin" else f"{of}_proportion", window, of)
 
-    def statistic(self, name: str, window: str) -> str:
-        """A recorded series of the whole distribution."""
-        return ratio(f"{self.name}_{name}", window, self.level)
+    def reference(self, window: str, of: str = "bin") -> str:
+        """The recorded share of each bin in the reference, or q, the smoothed one of each cell."""
+        return self.statistic("reference_proportion" if of == "bin" else f"{of}_reference_proportion", window, of)
 
-    def reference(self, selector: str = "") -> str:
-        """q: the smoothed share of each bin in the reference, more than 0."""
-        return gauge(f"{self.name}_reference_proportion", self.bins, selector)
+    def statistic(self, name: str, window: str, of: str = "") -> str:
+        """A recorded series of the whole distribution, or of each of its parts."""
+        return ratio(f"{self.name}_{name}", window, f"{self.level}_{of}" if of else self.level)
+
+    @property
+    def reference_counts(self) -> str:
+        """r: the observations of each bin in the reference, also where they are 0."""
+        return gauge(f"{self.name}_reference_observations", self.bins)
 
     @property
     def m(self) -> str:
         """The observations in the reference."""
-        return f"({gauge(f'{self.name}_reference_observations', self.labels)} > 0)"
+        return f"(sum by ({self.labels}) ({self.reference_counts}) > 0)"
 
 
 FEATURES = Distribution("feature", "model_feature", f"{MODEL}, reference, feature")
 SCORES = Distribution("score", "model_class", f"{MODEL}, reference, class")
 GROUP_SCORES = Distribution("group_score", "model_group_class", f"{GROUP}, reference, class")
-
-# Which kinds of bins hold the values of each share; a feature that has none of them has no such share.
-SHARES = {"missing": "missing", "out_of_range": "underflow|overflow", "unseen": "unseen|other"}
 
 
 def drift_recording_rules(window: str) -> list[Rule]:
@@ -78,41 +86,57 @@ def drift_recording_rules(window: str) -> list[Rule]:
 
 
 def distribution(counted: Distribution, window: str) -> Iterator[Rule]:
-    """Counts, smoothed shares, the population stability index, and what of it chance explains.
+    """Counts, shares, the population stability index, and what of it chance explains.
 
-    The current shares are smoothed toward the reference, p = (c + B/2 q) / (n + B/2) for B bins, so that none is 0. A
-    bin that is empty on both sides adds about ln(2n/B) / 2m. Without drift PSI / (1/n + 1/m) is about chi-squared with
-    B - 1 degrees of freedom (Yurdakul & Naranjo 2020); the replicas export its quantile.
+    Bins are shown, with plain shares; C cells are compared, with p = (c + 1/2) / (n + C/2), so that none is 0. Without
+    drift PSI / (1/n + 1/m) is about chi-squared with C - 1 degrees of freedom (Yurdakul 2018); the replicas export its
+    quantile. A single cell has no PSI.
     """
-    labels, counts, n, q = counted.labels, counted.counts(window), counted.n(window), counted.reference()
-    p, half_bins = counted.proportions(window), f"count by ({labels}) ({q}) / 2"
-    raw = f"plumbline_{counted.name}_observations_total"
-    yield counts, f"sum by ({counted.bins}) (increase({raw}[{window}])) {COUNTED}"
+    labels, counts, n = counted.labels, counted.counts(window), counted.n(window)
+    p, q, r = counted.proportions(window, "cell"), counted.reference(window, "cell"), counted.reference_counts
+    yield counts, f"sum by ({counted.bins}) (increase(plumbline_{counted.name}_observations_total[{window}])) {COUNTED}"
     yield n, f"sum by ({labels}) ({counts})"
+    yield counted.proportions(window), f"({counts} or 0 * {r}) / on ({labels}) group_left () {n}"
+    yield (
+        counted.reference(window),
+        f"""\
+  {r}
+/ on ({labels}) group_left ()
+  ({counted.m} and {n})""",
+    )
+    yield counted.counts(window, "cell"), f"sum by ({counted.cells}) ({counts})"
+    of_cells = f"sum by ({counted.cells}) ({r})"
+    yield (
+        q,
+        f"""\
+({of_cells} + 0.5)
+/ on ({labels}) group_left ()
+  (({counted.m} and {n}) + count by ({labels}) ({of_cells}) / 2)""",
+    )
     yield (
         p,
         f"""\
-(
-    ({counts} or 0 * {q})
-  + {q} * on ({labels}) group_left () ({half_bins})
-)
+(({counted.counts(window, "cell")} or 0 * {q}) + 0.5)
 / on ({labels}) group_left ()
-  ({n} + {half_bins})""",
+  ({n} + count by ({labels}) ({q}) / 2)""",
     )
     yield (
         counted.statistic("psi", window),
         f"""\
-sum by ({labels}) (
-  ({p} - {q}) * ln({p} / {q})
-)""",
+  sum by ({labels}) (({p} - {q}) * ln({p} / {q}))
+and
+  count by ({labels}) ({q}) > 1""",
     )
     quantile = gauge(f"{counted.name}_psi_chi2_quantile", labels)
-    yield counted.statistic("psi_critical", window), f"{quantile} * (1 / {n} + 1 / {counted.m})"
+    yield (
+        counted.statistic("psi_critical", window),
+        f"{quantile} * (1 / {n} + 1 / {counted.m}) and {counted.statistic('psi', window)}",
+    )
 
 
 def distance(counted: Distribution, window: str) -> Iterator[Rule]:
     """The Jensen-Shannon distance in bits: the square root of the divergence to base 2, in [0, 1]."""
-    p, q = counted.proportions(window), counted.reference()
+    p, q = counted.proportions(window, "cell"), counted.reference(window, "cell")
     # Rounding must not make a divergence of 0 negative.
     yield (
         counted.statistic("jensen_shannon_distance", window),
@@ -123,7 +147,8 @@ sqrt(clamp_min(
     + {q} * log2(2 * {q} / ({p} + {q}))
   ) / 2,
   0
-))""",
+))
+and {counted.statistic("psi", window)}""",
     )
 
 
@@ -133,31 +158,20 @@ def shares(window: str) -> Iterator[Rule]:
     The latter is z √(s (1 - s) (1/n + 1/m)) with the share s of both together, `_pooled`; z holds for all features and
     shares.
     """
-    labels, counts, n, m = FEATURES.labels, FEATURES.counts(window), FEATURES.n(window), FEATURES.m
+    labels, n, m = FEATURES.labels, FEATURES.n(window), FEATURES.m
     z = gauge("input_share_z", f"{MODEL}, reference")
     for name, kinds in SHARES.items():
         value, reference = FEATURES.statistic(name, window), FEATURES.statistic(f"{name}_reference", window)
-        of_kind = f'{{kind=~"{kinds}"}}'
-        of_reference = f"sum by ({labels}) ({FEATURES.reference(of_kind)})"
-        yield (
-            value,
-            f"""\
-(
-    sum by ({labels}) ({counts}{of_kind})
-  or
-    0 * {of_reference}
-)
-/
-{n}""",
-        )
-        yield reference, f"{of_reference} and {n}"
+        for recorded, bins in ((value, FEATURES.proportions(window)), (reference, FEATURES.reference(window))):
+            yield recorded, f'sum by ({labels}) ({bins}{{kind=~"{"|".join(kinds)}"}})'
         pooled = FEATURES.statistic(f"{name}_pooled", window)
         yield pooled, f"({n} * {value} + {m} * {reference}) / ({n} + {m})"
+        # Rounding must not make the share of all exceed 1.
         yield (
             FEATURES.statistic(f"{name}_critical", window),
             f"""\
 sqrt(
-    {pooled} * (1 - {pooled})
+    clamp_min({pooled} * (1 - {pooled}), 0)
   * (1 / {n} + 1 / {m})
 )
 * on ({MODEL}, reference) group_left ()

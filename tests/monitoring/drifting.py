@@ -1,6 +1,7 @@
 """Counts in bins beside a reference as two replicas export them, and what scipy and statsmodels say of the same counts.
 
-numpy's arrays: `counts` and `reference` (B,) are whole numbers per bin, `kinds` says of each bin what it holds.
+numpy's arrays: `counts` and `reference` (B,) are whole numbers per bin; `kinds` says of each bin what it holds, `cells`
+with which others it is compared.
 """
 
 from dataclasses import dataclass, field
@@ -26,23 +27,30 @@ class Binned:
     counts: list
     reference: list
     kinds: list = field(default_factory=list)
+    cells: list = field(default_factory=list)  # each bin by itself, unless given
     name: str = "feature"
-    error: float = 0.01  # of the chi-squared quantile
+    error: float = 0.005  # of the chi-squared quantile
 
     def __post_init__(self):
         self.labels = REFERENCE | self.labels
         self.kinds = self.kinds or ["bin"] * len(self.counts)
         self.bins = [f"{number:02} from {number}" for number in range(len(self.counts))]
-        counts, reference = np.asarray(self.counts), np.asarray(self.reference)
-        self.n, self.m, half_bins = int(counts.sum()), int(reference.sum()), len(counts) / 2
-        self.q = (reference + 0.5) / (self.m + half_bins)
-        self.p = (counts + half_bins * self.q) / (self.n + half_bins)
+        self.cells = self.cells or [name[:2] for name in self.bins]
+        self.n, self.m = sum(self.counts), sum(self.reference)
+        self.in_cells, before = (dict.fromkeys(self.cells, 0) for _ in range(2))
+        for cell, count, r in zip(self.cells, self.counts, self.reference, strict=True):
+            self.in_cells[cell] += count
+            before[cell] += r
+        self.p, self.q = (
+            np.add(list(of.values()), 0.5) / (sum(of.values()) + len(of) / 2) for of in (self.in_cells, before)
+        )
         self.psi = rel_entr(self.p, self.q).sum() + rel_entr(self.q, self.p).sum()
-        self.quantile = chi2.isf(self.error, len(counts) - 1)
+        self.quantile = chi2.isf(self.error, len(before) - 1) if len(before) > 1 else 0.0
         self.critical = self.quantile * (1 / self.n + 1 / self.m) if self.n else np.nan
 
     def each_bin(self):
-        return [self.labels | {"bin": name, "kind": kind} for name, kind in zip(self.bins, self.kinds, strict=True)]
+        for name, kind, cell in zip(self.bins, self.kinds, self.cells, strict=True):
+            yield self.labels | {"bin": name, "kind": kind, "cell": cell}
 
     def counters(self, replicas=REPLICAS):
         for labels, count in zip(self.each_bin(), self.counts, strict=True):
@@ -51,22 +59,30 @@ class Binned:
     def gauges(self, replicas=REPLICAS, samples=SAMPLES):
         stem = f"plumbline_{self.name}"
         for replica in replicas:
-            for labels, q in zip(self.each_bin(), self.q, strict=True):
-                yield series(f"{stem}_reference_proportion", constant(float(q), samples), replica, **labels)
-            for name, value in (("reference_observations", self.m), ("psi_chi2_quantile", float(self.quantile))):
-                yield series(f"{stem}_{name}", constant(value, samples), replica, **self.labels)
+            for labels, r in zip(self.each_bin(), self.reference, strict=True):
+                yield series(f"{stem}_reference_observations", constant(r, samples), replica, **labels)
+            quantile = constant(float(self.quantile), samples)
+            yield series(f"{stem}_psi_chi2_quantile", quantile, replica, **self.labels)
 
     def expected(self, window):
         """Every recorded value of the distribution."""
 
-        def shown(value, name, operation="ratio_increase", level=LEVELS[self.name], labels=self.labels, **floor):
+        def shown(value, name, operation="ratio_increase", of="", labels=self.labels, **floor):
+            level = LEVELS[self.name] + of
             return same(f"{level}:plumbline_{self.name}_{name}:{operation}{window}", labels, value, window, **floor)
 
         yield shown(self.n, "observations", "increase")
-        for labels, count, p in zip(self.each_bin(), self.counts, self.p, strict=True):
+        for labels, count, r in zip(self.each_bin(), self.counts, self.reference, strict=True):
             if count:
-                yield shown(count, "observations", "increase", f"{LEVELS[self.name]}_bin", labels)
-            yield shown(p, "proportion", level=f"{LEVELS[self.name]}_bin", labels=labels)
+                yield shown(count, "observations", "increase", "_bin", labels)
+            yield shown(count / self.n, "proportion", of="_bin", labels=labels)
+            yield shown(r / self.m, "reference_proportion", of="_bin", labels=labels)
+        for (cell, count), p, q in zip(self.in_cells.items(), self.p, self.q, strict=True):
+            labels = self.labels | {"cell": cell}
+            if count:
+                yield shown(count, "observations", "increase", "_cell", labels)
+            yield shown(p, "cell_proportion", of="_cell", labels=labels)
+            yield shown(q, "cell_reference_proportion", of="_cell", labels=labels)
         yield shown(self.psi, "psi")
         yield shown(self.critical, "psi_critical")
         if self.name != "group_score":
@@ -74,19 +90,21 @@ class Binned:
             yield shown(jensenshannon(self.p, self.q, base=2), "jensen_shannon_distance", floor=1e-10)
 
     def share(self, share):
-        """(count, smoothed share in the reference) of the values of a share; None where there can be none."""
+        """(count, share in the reference) of the values of a share; None where there can be none."""
         chosen = np.array([kind in SHARES[share] for kind in self.kinds])
-        return (np.asarray(self.counts)[chosen].sum(), self.q[chosen].sum()) if chosen.any() else None
+        count, r = (np.asarray(numbers)[chosen].sum() for numbers in (self.counts, self.reference))
+        return (count, r / self.m) if chosen.any() else None
 
     def share_critical(self, share, z):
         """statsmodels' pooled standard error, times z."""
         count, r = self.share(share)
-        statistic, _ = proportions_ztest([count, self.m * r], [self.n, self.m])
-        return z * (count / self.n - r) / statistic
+        # Against a difference of -1, so that none is 0: where both shares are alike there is an error too.
+        statistic, _ = proportions_ztest([count, self.m * r], [self.n, self.m], value=-1)
+        return z * (count / self.n - r + 1) / statistic
 
 
 def share_z(features):
-    return norm.isf(0.01 / (3 * features))
+    return norm.isf(0.005 / (3 * features))
 
 
 def share_gauge(z, replicas=REPLICAS, samples=SAMPLES, labels=REFERENCE):
@@ -122,7 +140,7 @@ class Attributed:
     labels: dict = field(default_factory=lambda: MODEL)
 
     def __post_init__(self):
-        self.z = norm.isf(0.01 / (2 * len(self.magnitudes)))
+        self.z = norm.isf(0.005 / (2 * len(self.magnitudes)))
 
     def counters(self):
         for feature, magnitude in self.magnitudes.items():

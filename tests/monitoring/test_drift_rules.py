@@ -13,7 +13,9 @@ FILES = Path(__file__).parents[2] / "k8s/monitoring/rules"
 RULES = (FILES / "drift-1d.yaml").read_text(encoding="utf-8")
 WINDOWS = {"1d": "6h", "7d": "42h"}  # and how often is scraped: four times
 NUMERIC = ["underflow", *["bin"] * 10, "overflow", "missing"]
+IN_CELLS = ["01", *(f"{number:02}" for number in range(1, 11)), "10", "12"]
 CATEGORICAL = [*["bin"] * 4, "unseen", "other"]
+RARE = ["00", "01", *["rare"] * 4]
 SEX = MODEL | {"sensitive_feature": "sex"}
 
 
@@ -22,17 +24,17 @@ def features():
     dice = np.random.default_rng(11)
     held_out = [0, *dice.multinomial(8000, [0.1] * 10), 0, 331]
     shifted = [31, *dice.multinomial(4000, np.arange(1, 11) / 55), 170, 12]
-    yield Binned({"feature": "amount"}, list(map(int, shifted)), list(map(int, held_out)), NUMERIC)
-    yield Binned({"feature": "entry"}, [400, 310, 2, 0, 25, 60], [3000, 2500, 40, 7, 0, 0], CATEGORICAL)
+    yield Binned({"feature": "amount"}, list(map(int, shifted)), list(map(int, held_out)), NUMERIC, IN_CELLS)
+    yield Binned({"feature": "entry"}, [400, 310, 2, 0, 25, 60], [3000, 2500, 40, 7, 0, 0], CATEGORICAL, RARE)
     yield Binned({"feature": "same"}, [50, 30, 20], [5000, 3000, 2000])
 
 
 def scores():
     for name, counts in (("0", [10, 20, 30, 400]), ("1", [400, 30, 20, 10])):
-        yield Binned({"class": name}, counts, [900, 300, 200, 100], name="score", error=0.005)
+        yield Binned({"class": name}, counts, [900, 300, 200, 100], name="score", error=0.0025)
     for group, counts in (("f", [40, 30, 20, 10, 0]), ("m", [3, 4, 5, 60, 0])):
         labels = {"sensitive_feature": "sex", "group": group, "class": "1"}
-        yield Binned(labels, counts, [90, 30, 20, 10, 0], name="group_score", error=0.005)
+        yield Binned(labels, counts, [90, 30, 20, 10, 0], name="group_score", error=0.0025)
 
 
 def attributed():
@@ -127,7 +129,7 @@ def test_without_a_reference_only_counts_and_their_shares_are_recorded(tmp_path)
             [
                 close(recorded("feature_observations", "increase1d", "model_feature"), amount.n),
                 close(recorded("attribution_share", level="model_feature", feature="entry"), 0.2 / 0.91),
-                absent('{__name__=~".*(proportion|psi|jensen|reference|pooled|difference|critical).*"}'),
+                absent('{__name__=~".*(cell_proportion|psi|jensen|reference|pooled|difference|critical).*"}'),
                 absent("ALERTS"),
                 all_finite(),
             ],
@@ -135,34 +137,59 @@ def test_without_a_reference_only_counts_and_their_shares_are_recorded(tmp_path)
     )
 
 
-def test_a_reference_without_observations_has_no_critical_value(tmp_path):
-    """1/m is not taken of 0."""
+def test_a_reference_without_observations_is_no_reference(tmp_path):
+    """1/m is not taken of 0, nor a share."""
     odd = Binned({"feature": "amount"}, [300, 700], [30, 40])
     gauges = [one for one in odd.gauges() if "reference_observations" not in one["series"]]
-    zero = [series("plumbline_feature_reference_observations", "0+0x4", **odd.labels)]
+    zeros = [series("plumbline_feature_reference_observations", "0+0x4", **labels) for labels in odd.each_bin()]
     passes(
         tmp_path,
         RULES,
         (
-            [*odd.counters(), *gauges, *zero, *share_gauge(3)],
-            [absent('{__name__=~".*critical.*"}'), absent("ALERTS"), all_finite()],
+            [*odd.counters(), *gauges, *zeros, *share_gauge(3)],
+            [
+                absent('{__name__=~".*(reference|cell_proportion|psi|critical).*:ratio.*"}'),
+                absent("ALERTS"),
+                all_finite(),
+            ],
         ),
     )
 
 
-def test_bins_that_are_empty_on_both_sides_add_little(tmp_path):
-    """Five bins in which nothing ever lay: the smoothed shares stay the sum of 1, PSI hardly moves."""
-    counts, reference = [100, 200, 100], [1000, 2000, 1000]
-    without = Binned({"feature": "without"}, counts, reference)
-    beside = Binned({"feature": "beside"}, [*counts, *[0] * 5], [*reference, *[0] * 5])
-    psi = [recorded("feature_psi", level="model_feature", feature=name) for name in ("without", "beside")]
-    proportions = recorded("feature_proportion", level="model_feature_bin", feature="beside")
+def test_a_single_cell_has_nothing_to_compare(tmp_path):
+    """Its share is always 1: no PSI, no distance, and n all the same."""
+    made = Binned({"feature": "amount"}, [300, 700], [1000, 0], cells=["00", "00"])
     passes(
         tmp_path,
         RULES,
         (
-            [one for made in (without, beside) for one in (*made.counters(), *made.gauges())],
-            [close(psi[0], 0), close(psi[1], 0, tolerance=0.005), close(f"sum({proportions})", 1), all_finite()],
+            [*made.counters(), *made.gauges()],
+            [
+                close(recorded("feature_observations", "increase1d", "model_feature"), 1000),
+                absent('{__name__=~".+:.*(psi|jensen).*"}'),
+                absent("ALERTS"),
+                all_finite(),
+            ],
+        ),
+    )
+
+
+def test_rare_bins_are_compared_together(tmp_path):
+    """Whatever moves between bins of one cell is shown, and is no drift."""
+    rare = ["00", *["rare"] * 3]
+    made = Binned({"feature": "amount"}, [1000, 0, 40, 0], [1000, 20, 0, 20], cells=rare)
+    shown = {"level": "model_feature_bin", "bin": "02 from 2"}
+    passes(
+        tmp_path,
+        RULES,
+        (
+            [*made.counters(), *made.gauges()],
+            [
+                close(recorded("feature_psi", level="model_feature"), 0),
+                close(recorded("feature_proportion", **shown), 40 / 1040),
+                close(recorded("feature_reference_proportion", **shown), 0),
+                all_finite(),
+            ],
         ),
     )
 
@@ -179,7 +206,7 @@ def test_a_share_is_there_at_0_where_it_can_occur_and_only_there(tmp_path):
             [
                 close(recorded("feature_missing", level="model_feature"), 0),
                 close(recorded("feature_unseen", level="model_feature"), 0),
-                same("model_feature:plumbline_feature_missing_reference:ratio_increase1d", {}, 100.5 / 1001.5, "1d"),
+                same("model_feature:plumbline_feature_missing_reference:ratio_increase1d", {}, 0.1, "1d"),
                 absent(recorded("feature_missing", level="model_feature", feature="never")),
                 absent(recorded("feature_out_of_range", level="model_feature")),
             ],
@@ -203,7 +230,7 @@ def test_two_references_are_kept_apart(tmp_path):
 
 def test_a_restart_of_a_replica_loses_and_doubles_nothing(tmp_path):
     """One of two replicas starts again at 0 in the middle of the window."""
-    labels = REFERENCE | {"feature": "amount", "bin": "00", "kind": "bin"}
+    labels = REFERENCE | {"feature": "amount", "bin": "00", "kind": "bin", "cell": "00"}
     name = "plumbline_feature_observations_total"
     passes(
         tmp_path,
