@@ -10,7 +10,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from k8s.monitoring.render_rules import main
-from service.monitor import drift, fairness
+from service.monitor import bins, drift, fairness
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
@@ -74,6 +74,10 @@ def test_thresholds_on_the_page_are_those_of_the_code():
         assert re.search(rf"\b{number:g}\b", sections[alert])
     for alert in ("FeatureMissing", "FeatureOutOfRange", "FeatureUnseen"):
         assert f"{100 * drift.LEAST_SHARE_INCREASE:g} %" in sections[alert]
+    introduction = chapter("Drift alerts").split("\n### ")[0]
+    for share in (drift.DRIFT_ERROR, bins.LEAST_REFERENCE_SHARE):
+        assert f" {100 * share:g} % of" in introduction
+    assert f"fewer than {bins.LEAST_REFERENCE_ROWS} reference rows" in introduction
 
 
 def test_commands_on_the_page_render():
