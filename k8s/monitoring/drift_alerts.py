@@ -17,7 +17,7 @@ from service.monitor.drift import (
     LEAST_SHARE_INCREASE,
 )
 
-SHOWN_BINS = 3
+SHOWN_BINS, LEAST_SHOWN = 3, 0.005  # less would be shown as 0
 BY_CHANCE = f"in about {100 * DRIFT_ERROR:g} % of windows without drift"
 REPORT = "Exact counts: GET /v1/models/{{ $labels.model_name }}/drift?version={{ $labels.model_version | urlquery }}."
 COUNT, NUMBER, PERCENT = 'printf "%.0f"', 'printf "%.3f"', "humanizePercentage"
@@ -164,7 +164,8 @@ def shown(series: str, labels: str, form: str) -> str:
 def grown(counted: Distribution, window: str) -> str:
     """A template of the bins that hold more than they do in the reference, without the number that sorts them."""
     selector, arguments = own(counted.labels)
-    query = f"topk({SHOWN_BINS}, {counted.proportions(window)}{selector} - {counted.reference(window)}{selector} > 0)"
+    change = f"{counted.proportions(window)}{selector} - {counted.reference(window)}{selector}"
+    query = f"topk({SHOWN_BINS}, {change} > {LEAST_SHOWN})"
     return (
         f"{{{{ range $number, $bin := printf `{query}` {arguments} {arguments} | query }}}}"
         "{{ if $number }}, {{ end }}"
