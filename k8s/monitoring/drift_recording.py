@@ -55,15 +55,14 @@ class Distribution:
         """A recorded series of the whole distribution, or of each of its parts."""
         return ratio(f"{self.name}_{name}", window, f"{self.level}_{of}" if of else self.level)
 
-    @property
-    def reference_counts(self) -> str:
+    def reference_rows(self, selector: str = "") -> str:
         """r: the observations of each bin in the reference, also where they are 0."""
-        return gauge(f"{self.name}_reference_observations", self.bins)
+        return gauge(f"{self.name}_reference_observations", self.bins, f"{{{selector}}}" if selector else "")
 
     @property
     def m(self) -> str:
         """The observations in the reference."""
-        return f"(sum by ({self.labels}) ({self.reference_counts}) > 0)"
+        return f"(sum by ({self.labels}) ({self.reference_rows()}) > 0)"
 
 
 FEATURES = Distribution("feature", "model_feature", f"{MODEL}, reference, feature")
@@ -93,7 +92,7 @@ def distribution(counted: Distribution, window: str) -> Iterator[Rule]:
     quantile. A single cell has no PSI.
     """
     labels, counts, n = counted.labels, counted.counts(window), counted.n(window)
-    p, q, r = counted.proportions(window, "cell"), counted.reference(window, "cell"), counted.reference_counts
+    p, q, r = counted.proportions(window, "cell"), counted.reference(window, "cell"), counted.reference_rows()
     yield counts, f"sum by ({counted.bins}) (increase(plumbline_{counted.name}_observations_total[{window}])) {COUNTED}"
     yield n, f"sum by ({labels}) ({counts})"
     yield counted.proportions(window), f"({counts} or 0 * {r}) / on ({labels}) group_left () {n}"

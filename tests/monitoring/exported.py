@@ -140,10 +140,9 @@ def of_drift():
 
 
 def distribution(name, labels, bins):
-    """Observations of each bin beside the reference."""
+    """Observations of each bin beside the reference; each bin is a cell."""
     for each, (kind, step, share) in bins.items():
-        own = labels | {"bin": each, "kind": kind}
+        own = labels | {"bin": each, "kind": kind, "cell": each[:2]}
         yield from counter(f"{name}_observations_total", step, **own)
-        yield from gauge(f"{name}_reference_proportion", share, **own)
-    yield from gauge(f"{name}_reference_observations", 1000, **labels)
+        yield from gauge(f"{name}_reference_observations", 1000 * share, **own)
     yield from gauge(f"{name}_psi_chi2_quantile", QUANTILE, **labels)

@@ -24,6 +24,7 @@ from k8s.monitoring.dashboards.__main__ import documents
 from k8s.monitoring.drift_recording import drift_recording_rules
 from k8s.monitoring.recording import recording_rules
 from service.app import create_app
+from service.monitor.exposition import FAMILIES
 from service.settings import read_settings
 
 WINDOWS = ("1d", "7d", "2m")
@@ -124,26 +125,14 @@ def test_every_metric_exists(name, window, exported):
         assert asked <= exported | recorded | {"ALERTS", "ALERTS_FOR_STATE"}, title
 
 
-# What the service exports about drift.
-OF_DRIFT = {
-    "plumbline_attribution_reference_share",
-    "plumbline_feature_reference_observations",
-    "plumbline_feature_reference_proportion",
-    "plumbline_group_score_reference_observations",
-    "plumbline_reference_info",
-    "plumbline_refused_values_total",
-    "plumbline_score_reference_observations",
-    "plumbline_score_reference_proportion",
-}
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """The names of all series of the service."""
     folder = tmp_path_factory.mktemp("empty")
     app = create_app(read_settings(models=folder, records_url=f"sqlite:///{folder}/records.db"))
-    families = app.state.service.metrics.registry.collect()
-    return OF_DRIFT | {family.name + suffix for family in families for suffix in SUFFIXES[family.type]}
+    known = {(family.name, family.type) for family in app.state.service.metrics.registry.collect()}
+    known |= {(family.name.removesuffix("_total"), family.type) for family in FAMILIES}
+    return {name + suffix for name, kind in known for suffix in SUFFIXES[kind]}
 
 
 def test_names_are_found_in_expressions():

@@ -17,7 +17,7 @@ def psi(counted: Distribution, selector: str) -> dict[str, str]:
 
 def psi_columns(counted: Distribution, alert: str, selector: str = MODEL) -> list[Column]:
     """The columns that every table of distributions has."""
-    recorded, m = psi(counted, selector), of(f"plumbline_{counted.name}_reference_observations", selector)
+    recorded, m = psi(counted, selector), f"sum by ({counted.labels}) ({counted.reference_rows(selector)})"
     return [
         Column("State", psi_state(counted, alert, selector), beyond="drift"),
         Column("PSI / critical value", recorded["quotient"], NUMBER, 2),
@@ -40,6 +40,6 @@ def against_reference(counted: Distribution, selector: str, title: str, descript
         description,
         {"bin": "Bin"},
         ("current", of(counted.proportions(WINDOW), selector)),
-        ("reference", of(f"plumbline_{counted.name}_reference_proportion", selector)),
+        ("reference", of(counted.reference(WINDOW), selector)),
         unit=PERCENT,
     )

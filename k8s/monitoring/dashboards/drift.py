@@ -80,8 +80,8 @@ def feature() -> list[Panel]:
             FEATURES,
             ITS_FEATURE,
             "${feature}: current against reference",
-            "The share of values in each bin now beside that of the reference (both smoothed, so that an empty bin "
-            "is not quite 0): where the pairs differ is where the feature moved.",
+            "The share of values in each bin now beside that of the reference: where the pairs differ is where the "
+            "feature moved.",
         ),
         panels.lines(
             "${feature}: PSI and critical value",
