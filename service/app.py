@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.api import health, openapi, v1
+from service.api.answering import Answering
 from service.api.direct import Direct
 from service.api.drift import DRIFT_PATH, DriftReports
 from service.api.explaining import Explaining
@@ -212,9 +213,7 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
         v1.Predict,
         lambda: service.repository,
         schemas,
-        Explaining(service.limiter, service.metrics),
-        service.recorder,
-        service.sampler,
+        Answering(Explaining(service.limiter, service.metrics), service.recorder, service.sampler),
         refused=service.metrics.count_refused,
         max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.request_timeout_seconds,

@@ -15,23 +15,15 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from service.api import codec
+from service.api.answering import Answering
 from service.api.body import read_json_body
-from service.api.explaining import Explaining
 from service.api.explanations import ExplainOptions, explained_output
 from service.api.http_errors import JSONResponse
-from service.api.recording import Recorder
-from service.api.sampling import Sampler
 from service.api.schema import RequestSchema
 from service.errors import DeadlineExceeded, InvalidRequest, InvalidValue, ModelFailed, NotOffered, QueueFull
-from service.identifiers import ulids
 from service.manifest import Manifest
-from service.monitor.monitor import INFERENCE
 from service.runtime.repository import Model, Repository
 from service.waterfall import Format, Waterfalls
-
-# Of the time that is left to a request; the rest is for recording it.
-EXPLAINING_SHARE = 0.9
 
 PREDICT_PATH = "/v1/models/{name:model}:predict"
 PREDICT_VERSION_PATH = "/v1/models/{name:model}/versions/{version:model}:predict"
@@ -106,9 +98,7 @@ class Predict:
         self,
         repository: Callable[[], Repository],
         schemas: Schemas,
-        explaining: Explaining,
-        recorder: Recorder,
-        sampler: Sampler,
+        answering: Answering,
         *,
         refused: Callable[[Manifest, InvalidValue], None],
         max_body_bytes: int,
@@ -121,9 +111,7 @@ class Predict:
         """
         self._repository = repository
         self._schemas = schemas
-        self._explaining = explaining
-        self._recorder = recorder
-        self._sampler = sampler
+        self._answering = answering
         self._refused = refused
         self._waterfalls = waterfalls
         self._max_body_bytes = max_body_bytes
@@ -143,38 +131,15 @@ class Predict:
         form = picture_format(scope) if self._waterfalls else None
         if form is not None and len(request.X) != 1:
             raise InvalidRequest("instances", "exactly one is expected for a picture")
-        if options is not None and model.explainer is None:
-            raise NotOffered("explain: this model package has no explainer")
-        margin, probability = await model.batcher.infer(request.X, timeout_seconds=deadline - time.monotonic())
-        manifest = model.manifest
-        rows = len(request.X)
-        ids = request.ids or ulids(rows)
-        decisions = codec.decide(manifest, probability)
-        content: dict[str, Any] = {
-            "model_name": manifest.name,
-            "model_version": manifest.version,
-            "predictions": codec.predictions(manifest, ids, decisions, probability),
-        }
-        explanations: list[dict[str, Any]] = []
-        if options is not None:
-            explanations = content["explanations"] = await self._explaining.explain(
-                model,
-                options,
-                X=request.X,
-                margin=margin,
-                labels=[prediction["label"] for prediction in content["predictions"]],
-                timeout_seconds=EXPLAINING_SHARE * (deadline - time.monotonic()),
-            )
-            if form is not None:
-                drawable(explanations[0])  # a picture that is refused decides nothing
-        inference = self._recorder.inference(model, request, decisions, probability)
-        if inference is not None:
-            if options is not None and options.when == "always":  # a selection by outcome would bend the means
-                inference.explanations = explanations
-            job = self._recorder.submit(model, request, ids, inference, probability, explanations)
-            scope[INFERENCE] = inference
-            await self._recorder.settle(job, model, content, deadline)
-            self._sampler.offer(model, request.X, inference)
+        answered = await self._answering.answer(
+            scope,
+            model,
+            request,
+            options,
+            deadline,
+            check=None if form is None else drawable,  # a picture that is refused decides nothing
+        )
+        manifest, content = model.manifest, answered.content
         if self._waterfalls is not None and form is not None:
             output = explained_output(manifest, content["predictions"][0]["label"])
             answer = await self._waterfalls.draw(drawable(content["explanations"][0]), output=output, form=form)
@@ -186,8 +151,8 @@ class Predict:
                 model_name=manifest.name,
                 model_version=manifest.version,
                 # A caller's own ids may name a person: only ours are logged.
-                first_id=None if request.ids else ids[0],
-                rows=rows,
+                first_id=None if request.ids else answered.ids[0],
+                rows=len(request.X),
                 body_bytes=len(body),
             )
         await send(
