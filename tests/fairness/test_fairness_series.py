@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import stub
 import toy
+from declared import SEX, declared
 from exposition import samples
 from prometheus_client import CollectorRegistry, generate_latest
 from scraping import Scrape, scrape
@@ -106,7 +107,6 @@ def _of_group(of_group, classes, *, binned):
             moved = {"predicted": predicted, "from_actual": before, "to_actual": after}
             yield "plumbline_outcome_corrections_total", of_group | moved
     for place in BINS if binned else ():
-        yield "plumbline_score_bin_total", of_group | {"bin": place}
         for actual in classes:
             yield "plumbline_outcome_score_bin_total", of_group | {"bin": place, "actual": actual}
 
@@ -190,7 +190,7 @@ def test_reserved_groups_enter_no_gap(serve, tmp_path) -> None:
 
 
 def test_scores_are_summed_and_binned(serve, tmp_path) -> None:
-    """By predicted class, by bin and, once the outcome is known, by actual class; 1.0 is in the last bin."""
+    """By predicted class and, once the outcome is known, by actual class and bin; 1.0 is in the last bin."""
     stub.write(tmp_path, "stub", {"sex": "male"}, groups={"sex": ["female", "male"]})
     client = serve()
     scores = [0.0, 0.5, 1.0, 0.55]
@@ -203,8 +203,6 @@ def test_scores_are_summed_and_binned(serve, tmp_path) -> None:
     labels = {"sensitive_feature": "sex", "group": "female"}
     assert found.sum("plumbline_score_sum_total", **labels) == pytest.approx(sum(served))
     assert found.sum("plumbline_score_sum_total", **labels, predicted="0") == pytest.approx(served[0])
-    by_bin = {own["bin"]: n for own, n in found.of("plumbline_score_bin_total", **labels) if n}
-    assert by_bin == {"0.0-0.1": 1, "0.5-0.6": 1, "0.7-0.8": 1, "0.9-1.0": 1}
     assert found.sum("plumbline_outcome_score_sum_total", **labels, actual="1") == pytest.approx(sum(served[2:]))
     with_outcome = found.of("plumbline_outcome_score_bin_total", **labels, actual="1")
     assert {own["bin"]: n for own, n in with_outcome if n} == {"0.7-0.8": 1, "0.9-1.0": 1}
@@ -354,7 +352,7 @@ def test_forgetting_a_version_removes_its_series_and_no_other(tmp_path) -> None:
     """`Metrics.forget_model`: what is labelled with the version goes, its neighbours stay."""
     metrics = Metrics(CollectorRegistry())
     for version in ("1", "2"):
-        metrics.expect("toy", version, explains=True, fates=RESULTS)
+        metrics.expect(declared(SEX, explained=True, name="toy", version=version), fates=RESULTS)
         metrics.batch_observer("toy", version)(3, 0.01)
         metrics.explanations.labels("toy", version, "exact").inc()
         metrics.explanation_latency.labels("toy", version, "linear").observe(0.01)
@@ -374,7 +372,7 @@ def test_a_model_that_leaves_the_repository_has_no_fairness_series(tmp_path) -> 
     service = app.state.service
 
     def exposed():
-        return Scrape(generate_latest(service.metrics.registry).decode())
+        return Scrape(service.scrape().decode())
 
     async def live():
         async with app.router.lifespan_context(app):
@@ -384,6 +382,7 @@ def test_a_model_that_leaves_the_repository_has_no_fairness_series(tmp_path) -> 
             left = exposed()
             assert left.fairness("toy") == {}
             assert left.of("plumbline_explanation_samples_total", model_name="toy") == []
+            assert left.of("plumbline_refused_values_total", model_name="toy") == []
             assert left.fairness("stays")
             await gone[1].batcher.close()
 

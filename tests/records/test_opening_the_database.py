@@ -53,7 +53,7 @@ def test_tables_of_another_release_are_refused(url, manifests):
         metadata.create_all(connection)
         connection.execute(insert(schema).values(version=99))
     with pytest.raises(
-        ConfigurationError, match=r"schema version 99.*knows 1: run the release that made it"
+        ConfigurationError, match=r"schema version 99.*knows 2: run the release that made it"
     ) as refusal:
         database.prepare(engine, manifests)
     assert "PLUMBLINE_RECORDS_URL" in str(refusal.value)

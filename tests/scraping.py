@@ -9,7 +9,6 @@ OWN = (
     "plumbline_outcomes_total",
     "plumbline_outcome_corrections_total",
     "plumbline_score_sum_total",
-    "plumbline_score_bin_total",
     "plumbline_outcome_score_sum_total",
     "plumbline_outcome_score_bin_total",
     "plumbline_attribution_sum_total",
