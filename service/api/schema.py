@@ -120,12 +120,12 @@ class RequestSchema:
         self, where: str, found: dict[str, Any], known: Iterable[str], *, declare: bool = False
     ) -> None:
         names = list(known)
-        unknown = next((key for key in found if key not in names), None)
-        if unknown is None:
+        text = _about_unknown(found, names)
+        if text is None:
             return
         if declare:
             raise InvalidRequest(where, f"unknown sensitive feature; declared are: {', '.join(names) or 'none'}")
-        raise InvalidRequest(where, "unknown field" + _did_you_mean(unknown, names))
+        raise InvalidRequest(where, text)
 
     def _translate(self, error: ValidationError, body: bytes) -> RequestError:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
@@ -140,23 +140,19 @@ class RequestSchema:
             return InvalidRequest("body", f"valid JSON is expected ({position.group() if position else 'not UTF-8'})")
         if kind == "missing" and (misspelt := self._misspelt(location, body)):
             return misspelt
-        return self._expectation(location, kind)
+        return self._expectation(location, kind, _reason(errors, location, body))
 
     def _misspelt(self, location: tuple[int | str, ...], body: bytes) -> InvalidRequest | None:
         """The missing field may be there under another name: then that name is the better news."""
-        parent: Any = from_json(body)
-        for step in location[:-1]:
-            parent = parent[step]
-        try:
-            if len(location) == 1:
-                self._refuse_unknown("body", parent, self._fields)
-            else:
-                self._refuse_unknown(f"instances[{location[1]}]", parent, self._features)
-        except InvalidRequest as error:
-            return error
-        return None
+        if len(location) == 1:
+            text = _about_unknown(from_json(body), list(self._fields))
+            return None if text is None else InvalidRequest("body", text)
+        text = _about_unknown(_at(body, location[:-1]), list(self._features))
+        if text is None:
+            return None
+        return InvalidValue(f"instances[{location[1]}]", text, feature=str(location[2]), reason="absent")
 
-    def _expectation(self, location: tuple[int | str, ...], kind: str) -> InvalidRequest:
+    def _expectation(self, location: tuple[int | str, ...], kind: str, reason: str) -> InvalidRequest:
         match location:
             case ():
                 return InvalidRequest("body", "a JSON object is expected")
@@ -164,7 +160,6 @@ class RequestSchema:
                 return InvalidRequest("instances", f"a list of 1 to {self._max_instances} objects is expected")
             case ("instances", int(index), str(name), *_):
                 text = ("missing; " if kind == "missing" else "") + expected_value(self._features[name])
-                reason = REASONS.get(kind, "type")
                 return InvalidValue(f"instances[{index}].{name}", text, feature=name, reason=reason)
             case ("ids", int(index), *_):
                 return InvalidRequest(f"ids[{index}]", IDENTIFIER_EXPECTED)
@@ -217,6 +212,28 @@ def _exactly(bound: float) -> str:
 def expected_group(feature: SensitiveFeature) -> str:
     """What a value of a sensitive feature must be."""
     return f"a string is expected: {', '.join(feature.groups)} or {RESERVED_GROUPS[1]}; others count as other"
+
+
+def _about_unknown(found: dict[str, Any], names: Sequence[str]) -> str | None:
+    """What to say of the first key that is none of `names`; None where there is no such key."""
+    unknown = next((key for key in found if key not in names), None)
+    return None if unknown is None else "unknown field" + _did_you_mean(unknown, names)
+
+
+def _reason(errors: Sequence[Any], location: tuple[int | str, ...], body: bytes) -> str:
+    """One of REFUSAL_REASONS for the value at `location`; a binary one has an error for each type that was tried."""
+    kinds = [error["type"] for error in errors if error["loc"][:3] == location[:3]]
+    if location[:1] == ("instances",) and "literal_error" in kinds and not isinstance(_at(body, location), str):
+        return "type"
+    return next((REASONS[kind] for kind in kinds if kind in REASONS), "type")
+
+
+def _at(body: bytes, location: Sequence[int | str]) -> Any:
+    """The part of the JSON `body` that an error is about."""
+    part: Any = from_json(body)
+    for step in location:
+        part = part[step]
+    return part
 
 
 def _did_you_mean(key: str, names: Sequence[str]) -> str:
