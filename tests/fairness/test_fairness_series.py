@@ -76,17 +76,17 @@ def declared_series(folder):
         }
         yield "plumbline_class_info", model | {"class": str(label)} | roles
     yield "plumbline_label_delay_seconds_count", model
-    for name, declared, reference, single in features:
+    for name, groups, reference, single in features:
         of_feature = model | {"sensitive_feature": name}
         yield "plumbline_reference_group_info", of_feature | {"group": reference}
         yield "plumbline_simultaneous_z", of_feature
         yield "plumbline_simultaneous_difference_z", of_feature
         for status in ("known", *RESERVED):
             yield "plumbline_sensitive_feature_values_total", of_feature | {"status": status}
-        for group in (*declared, *RESERVED):
+        for group in (*groups, *RESERVED):
             of_group = of_feature | {"group": group}
             yield from _of_group(of_group, classes, binned=single)
-        for group in declared if single and "explainer" in manifest else ():
+        for group in groups if single and "explainer" in manifest else ():
             of_group = of_feature | {"group": group}
             yield "plumbline_attribution_rows_total", of_group
             for sign in ("positive", "negative"):
