@@ -57,7 +57,7 @@ class Sent:
 
     def __init__(self, package):
         self.package = package
-        self.instances, self.groups, self.scores, self.labels, self.values = [], [], [], [], []
+        self.instances, self.groups, self.ids, self.scores, self.labels, self.values = ([] for _ in range(6))
 
     def add(self, request, response):
         """Note a request and its answer, which must be a good one."""
@@ -65,6 +65,7 @@ class Sent:
         answer = response.json()
         self.instances += request["instances"]
         self.groups += request.get("sensitive_features") or [{}] * len(request["instances"])
+        self.ids += [prediction["id"] for prediction in answer["predictions"]]
         self.scores += [prediction["probability"] for prediction in answer["predictions"]]
         self.labels += [prediction["label"] for prediction in answer["predictions"]]
         self.values += [np.ravel(entry["values"]) for entry in answer.get("explanations", []) if "values" in entry]
