@@ -285,7 +285,7 @@ def test_versions_are_reported_apart(serve, tmp_path) -> None:
         assert (found["model_version"], found["n"], found["reference"]["n"]) == (version, n, 400 + int(version))
 
 
-BAD = ("", "24", "h", "0h", "-1h", "1m", "24H", "1.5h", "181d", "9999d", "10000d", "4321h", "1d ", "１d", "24h\n")
+BAD = ("", "24", "h", "0h", "-1h", "1m", "24H", "1.5h", "181d", "9999d", "10000d", "4321h", "1d ", "\uff11d", "24h\n")
 
 
 @pytest.mark.parametrize("window", BAD)
