@@ -6,7 +6,7 @@ turned out. Times are seconds since 1970 in UTC.
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text
 
 # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
 IDS_TOGETHER = 30_000
@@ -70,7 +70,7 @@ drift_counts = Table(
     "drift_counts",
     metadata,
     Column("package", Text, nullable=False),
-    Column("slot", Integer, nullable=False),  # its first second, UTC
+    Column("slot", BigInteger, nullable=False),  # its first second, UTC
     Column("replica", Text, nullable=False),
     Column("counts", Text, nullable=False),  # JSON list, in the order that the package's reference gives
     PrimaryKeyConstraint("package", "slot", "replica"),
