@@ -1,6 +1,7 @@
 """Builds the application: every object is made here and handed to whoever needs it."""
 
 import gc
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -137,10 +138,13 @@ class Service:
         self.waterfalls.close()
         self.report_thread.close()
         await self.repository.close()
+        give_up = time.monotonic() + self.settings.shutdown_seconds
+        if self.records is not None:
+            await self.records.drain(self.settings.shutdown_seconds)  # what is recorded by then is counted, and saved
         if self.upkeep is not None:
             self.upkeep.close(self.repository)
         if self.records is not None:
-            await self.records.close(self.settings.shutdown_seconds)
+            await self.records.close(max(0.0, give_up - time.monotonic()))
         self.monitor.close()
 
     def scrape(self) -> bytes:

@@ -71,6 +71,10 @@ class Records:
         """Have `work` committed soon; see `Writer.submit`."""
         return self.writer.submit(work)
 
+    async def drain(self, timeout_seconds: float) -> None:
+        """Wait until nothing waits to be committed, for so long at most."""
+        await self.writer.drain(timeout_seconds)
+
     async def close(self, timeout_seconds: float) -> None:
         """Commit what waits, for so long at most."""
         await self.writer.close(timeout_seconds)

@@ -6,6 +6,7 @@ functions that run them in one transaction; knows neither tables nor requests.
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import deque
@@ -174,6 +175,11 @@ class Writer:
     def note_trouble(self, trouble: str) -> None:
         """Say from the start that the database does not answer, and look whether it does."""
         self._report(trouble)
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Wait until everything is done, for so long at most."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
 
     async def close(self, timeout_seconds: float) -> None:
         """Do what waits, for so long at most; then stop."""
