@@ -45,6 +45,20 @@ class Client:
 
         return self._runner.run(gather())
 
+    def at_once(self, *requests):
+        """Send (method, path, what JSON can say or None) in the same turn; the responses in the same order."""
+
+        async def gather():
+            return await asyncio.gather(
+                *(self._http.request(method, path, json=body) for method, path, body in requests)
+            )
+
+        return self._runner.run(gather())
+
+    def wait(self, seconds=0.02):
+        """Let the application go on for so long."""
+        self._runner.run(asyncio.sleep(seconds))
+
     async def _predict(self, body, model, **arguments):
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = JSON | arguments.pop("headers", {})
