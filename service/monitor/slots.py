@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SLOT_SECONDS = 600
+# A week: what the records have not taken by then, or where there are none, is let go.
+MOST_ENDED = 1008
 
 
 class Slots:
@@ -24,6 +26,8 @@ class Slots:
             now = values - self._before
             if now.sum() != self._saved:
                 self._ended[self._start] = now
+                if len(self._ended) > MOST_ENDED:
+                    del self._ended[min(self._ended)]
             self._before = values.copy()
             self._saved = 0.0
             self._start = start
