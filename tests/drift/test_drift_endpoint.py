@@ -370,3 +370,12 @@ def test_the_documentation_lists_no_report_without_a_reference(serve, tmp_path) 
     """Nothing to ask for."""
     toy.write_toy(tmp_path / "models")
     assert DRIFT not in serve().get("/openapi.json").json()["paths"]
+
+
+def test_the_route_has_one_name(serve, package) -> None:
+    """In the metrics of requests, whatever was asked for."""
+    client = serve()
+    for path in (DRIFT, f"{DRIFT}?window=7d", "/v1/models/nobody/drift", f"{DRIFT}?quetzal=1"):
+        client.get(path)
+    counted = scrape(client).of("plumbline_http_requests_total", route="/v1/models/{name}/drift")
+    assert {own["status"]: number for own, number in counted if number} == {"200": 2, "400": 1, "404": 1}
