@@ -240,3 +240,26 @@ def test_real_servers_on_one_database(start, folder, package, url) -> None:
     for server in (third, second):
         assert eventually(lambda server=server: server.http.get(DRIFT).json()["n"] == 120)
         assert_about(server.http.get(DRIFT).json(), *sent)
+
+
+@pytest.mark.parametrize("audit", ["before_response", "after_response"])
+def test_rows_while_the_database_is_down(start, folder, package, postgresql, postgresql_server, audit) -> None:
+    """What was answered is counted, now or later, in series and in the report; what was refused never is."""
+    settings = {"suppress_small_cells": "false", "explain_sample_ratio": 0, "audit": audit}
+    server, sent = start(postgresql, folder.parent.parent, **settings), Sent(package)
+    post(server, sent, *bodies(30, 10, seed=1))
+    with postgresql_server.stopped():
+        for request in bodies(30, 10, seed=2):
+            response = server.predict(request)
+            if audit == "after_response":
+                sent.add(request, response)
+            assert response.status_code == (200 if audit == "after_response" else 503)
+        assert server.http.get(DRIFT).status_code == 503
+        assert scrape(server.http).sum("plumbline_score_observations_total") == 30
+    assert eventually(lambda: server.http.get("/v2/health/ready").status_code == 200)
+    post(server, sent, *bodies(10, 10, seed=3))
+    assert eventually(lambda: server.http.get(DRIFT).json().get("n") == len(sent.scores))
+    assert_about(server.http.get(DRIFT).json(), sent)
+    assert scrape(server.http).sum("plumbline_score_observations_total") == len(sent.scores)
+    server.stop()
+    assert "Traceback" not in server.log
