@@ -1,11 +1,14 @@
 """`/metrics` about drift: every label set from the start, constants that numpy and scipy compute from the reference."""
 
+import shutil
+import subprocess
+
 import drift_truth
 import numpy as np
 import pytest
 import toy
 from drift_traffic import Sent, bodies, post
-from referenced import add_reference
+from referenced import FEATURES, add_reference
 from scipy import stats
 from scraping import scrape
 from servers import CHECKOUT
@@ -187,3 +190,42 @@ def test_series_end_with_the_version_that_is_served(serve, tmp_path) -> None:
 def test_names_of_committed_packages_fit_into_their_limit(serve) -> None:
     """The default number of series is enough for all of them."""
     assert serve(COMMITTED).get("/v2/health/ready").status_code == 200
+
+
+def test_categories_of_any_text_are_labels(serve, tmp_path) -> None:
+    """Quotes, backslashes, line ends and other letters come back from a parser as they were declared."""
+    names = ['"chip"', "con\\tactless", "on\nline ü"]
+
+    def renamed(features):
+        return [feature | ({"categories": names} if feature["name"] == "entry_mode" else {}) for feature in features]
+
+    folder = toy.write_toy(tmp_path / "models", features=renamed(toy.TOY_FEATURES))
+    package = drift_truth.Package(add_reference(folder, features=renamed(FEATURES)))
+    client = serve()
+    assert client.predict(toy.request({"entry_mode": names[2]})).status_code == 200
+    found = scrape(client)
+    counted_bins = found.of("plumbline_feature_observations_total", **package.own, feature="entry_mode")
+    assert {own["bin"]: number for own, number in counted_bins} == {
+        f"00 {names[0]}": 0,
+        f"01 {names[1]}": 0,
+        f"02 {names[2]}": 1,
+        "03 other": 0,
+    }
+    assert client.get("/v1/models/toy/drift").json()["features"][3]["bins"][2]["bin"] == names[2]
+
+
+def test_prometheus_has_nothing_to_say_against_the_names(serve, package) -> None:
+    """`promtool check metrics` on a whole scrape."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    client = serve()
+    post(client, Sent(package), *bodies(30, 10))
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=scrape(client).text,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
