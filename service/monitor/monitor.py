@@ -8,7 +8,8 @@ import asyncio
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -131,14 +132,23 @@ class FairnessMonitor:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
     def take_outcomes(self, counters: Counters, joined: Sequence[JoinedOutcome]) -> None:
-        """Count outcomes that the records accepted."""
-        with self._lock:
+        """Count outcomes that the records accepted. Fails as `flush` does."""
+        with self._noting_failure("outcomes not counted"), self._lock:
             counters.add_outcomes(joined)
 
     def take_explained(self, counters: Counters, explained: Sequence[Explained]) -> None:
-        """Count rows that were explained for the monitor alone."""
-        with self._lock:
+        """Count rows that were explained for the monitor alone. Fails as `flush` does."""
+        with self._noting_failure("explanations not counted"), self._lock:
             counters.add_explained(explained)
+
+    @contextmanager
+    def _noting_failure(self, event: str) -> Iterator[None]:
+        """Whoever counts goes on: the writer of the records and the sampler would end with an exception."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the monitor must never fail its callers
+            self.failures += 1
+            log.error(event, error=type(error).__name__)
 
     def changed_attributions(self, counters: Counters) -> dict[tuple[int, str], AttributionTotal]:
         """Copies of the sums that have grown since they were saved."""
