@@ -13,6 +13,7 @@ from scraping import scrape
 from servers import eventually
 from sqlalchemy.exc import OperationalError
 
+from service.monitor.counters import Counters
 from service.monitor.drift_counters import DriftCounters
 from service.records.append import Appender
 from service.records.records import Records
@@ -242,3 +243,52 @@ def test_a_monitor_that_fails_fails_no_prediction(serve, package, monkeypatch) -
     assert_counted(found, sent)
     assert found.sum("plumbline_predictions_total", sensitive_feature="sex") == 30
     assert found.value("plumbline_monitor_failures_total") == 4
+
+
+def test_a_monitor_that_fails_on_explanations_goes_on_afterwards(serve, package, monkeypatch) -> None:
+    """Explanations that were asked for and those for the monitor alone: answered, counted as failures, then as ever."""
+    client = serve(explain_sample_ratio=1)
+    with monkeypatch.context() as patch:
+
+        def broken(*_):
+            raise ValueError("quetzalcoatl")
+
+        patch.setattr(DriftCounters, "add_explained", broken)
+        asked = client.predict(body(rows(4), explain=True))
+        assert asked.status_code == 200
+        assert all("values" in entry for entry in asked.json()["explanations"])
+        assert scrape(client).value("plumbline_monitor_failures_total") == 1  # what is counted together fails together
+        assert client.predict(body(rows(3))).status_code == 200
+        wait_for(client, "plumbline_explanation_samples_total", 3)
+        found = scrape(client)
+        assert found.value("plumbline_monitor_failures_total") == 1 + 3
+        assert found.sum("plumbline_attribution_magnitude_rows_total") == 0
+        assert found.sum("plumbline_predictions_total", sensitive_feature="sex") == 7
+    assert client.predict(body(rows(5))).status_code == 200
+    wait_for(client, "plumbline_attribution_magnitude_rows_total", 5)
+
+
+def test_a_monitor_that_fails_on_outcomes_does_not_stop_the_records(serve, package, monkeypatch) -> None:
+    """They are joined, the failure is counted, and what comes afterwards is recorded."""
+    client = serve()
+    assert client.predict(body(rows(4), ids=list("abcd"))).status_code == 200
+
+    def join(*ids):
+        outcomes = {"outcomes": [{"id": id_, "label": "fraud"} for id_ in ids]}
+        return client.request("POST", "/v1/models/toy:outcomes", json=outcomes).json()
+
+    with monkeypatch.context() as patch:
+
+        def broken(*_):
+            raise ValueError("quetzalcoatl")
+
+        patch.setattr(Counters, "add_outcomes", broken)
+        assert join("a", "b")["joined"] == 2
+    assert join("a", "c") == dict.fromkeys(("conflict", "unknown", "expired", "corrected"), 0) | {
+        "joined": 1,
+        "duplicate": 1,
+    }
+    assert client.predict(body(rows(2))).status_code == 200
+    found = scrape(client)
+    assert found.value("plumbline_monitor_failures_total") == 1
+    assert found.sum("plumbline_outcomes_total", sensitive_feature="sex") == 1
