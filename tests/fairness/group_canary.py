@@ -1,6 +1,6 @@
 """More paths for the canary of `canary`: what is said about people, in predictions, explanations, outcomes and reports.
 
-For `told`, the toy with an explainer, beside the toys. A case is (method, path, headers, body, expected status).
+For `told`, the toy with an explainer and a reference, beside the toys. A case is (method, path, headers, body, status).
 """
 
 import json
@@ -9,7 +9,8 @@ from canary import JSON, KEY, NUMBER, TEXT
 from toy import request
 
 PREDICT, EXPLAIN = "/v1/models/told:predict", "/v1/models/told:explain"
-OUTCOMES, FAIRNESS = "/v1/models/told:outcomes", "/v1/models/told/fairness"
+OUTCOMES = "/v1/models/told:outcomes"
+FAIRNESS, DRIFT = "/v1/models/told/fairness", "/v1/models/told/drift"
 GROUPS = {"sex": TEXT, "age_band": f"{TEXT} {NUMBER}"}
 HTML = {"accept": "text/html"}
 
@@ -111,6 +112,7 @@ def _cases():
         yield name, ("POST", OUTCOMES, JSON, body, status)
     for name, query, headers, status in _reports():
         yield name, ("GET", f"{FAIRNESS}?{query}", headers, b"", status)
+        yield f"{name} of drift", ("GET", f"{DRIFT}?{query}", headers, b"", status)
     for name, headers, status in (
         ("outcomes of another type", {"content-type": f"text/{TEXT}"}, 415),
         ("outcomes in an encoding", JSON | {"content-encoding": TEXT}, 415),

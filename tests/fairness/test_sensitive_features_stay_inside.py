@@ -3,6 +3,7 @@
 Its text, key and number are looked for in answers, headers, the log, `/metrics`, reports and every byte of the records.
 """
 
+import itertools
 import json
 
 import canary
@@ -11,6 +12,7 @@ import group_canary
 import pytest
 import toy
 from exposition import series
+from referenced import add_reference
 from scraping import scrape
 from servers import eventually, running
 from stub import post
@@ -22,9 +24,10 @@ RESERVED = {"unknown", "declined", "other"}
 
 
 def write_told(root):
-    """The toy with an explainer, under the name that `group_canary` gives it."""
+    """The toy with an explainer and a reference, under the name that `group_canary` gives it."""
     folder = toy.write_toy(root, name="told", intersections=[["sex", "age_band"]])
     explained.add_explainer(folder, explained.linear_explainer())
+    add_reference(folder)
     return root
 
 
@@ -94,7 +97,8 @@ def test_only_declared_groups_are_in_the_records(answers, server) -> None:
     samples = "plumbline_explanation_samples_total"
     assert eventually(lambda: scrape(server.http).sum(samples, model_name="told", result="explained"), seconds=60)
     post(server.http, group_canary.PREDICT, toy.request(sensitive_features=[{"sex": "female"}]))
-    server.http.get(group_canary.FAIRNESS)  # saves the sums of attributions
+    for path in (group_canary.FAIRNESS, group_canary.DRIFT):  # saves what was added up
+        assert server.http.get(path).status_code == 200
     stored = bytes_of(server.log_file.parent)
     assert '"sex":"female"' in stored
     assert '"age_band":"other"' in stored
@@ -103,8 +107,8 @@ def test_only_declared_groups_are_in_the_records(answers, server) -> None:
 
 def test_reports_name_declared_groups_only(answers, server) -> None:
     """Neither the JSON report nor the page shows an undeclared value."""
-    for headers in ({}, group_canary.HTML):
-        response = server.http.get(group_canary.FAIRNESS, headers=headers)
+    for path, headers in itertools.product((group_canary.FAIRNESS, group_canary.DRIFT), ({}, group_canary.HTML)):
+        response = server.http.get(path, headers=headers)
         assert response.status_code == 200
         assert "age_band" in response.text
         assert_silent(response.text + str(response.headers))
