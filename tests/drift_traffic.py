@@ -2,6 +2,7 @@
 
 import numpy as np
 
+DRIFT = "/v1/models/toy/drift"
 AMOUNTS = (0, 0.3, 0.5, 1, 3, 6.5, 10.17, 12, 99.5, 100, 500, 730.25, 1000)
 HOURS = (0, 5, 6, 11, 12, 17, 18, 22, 23)
 BALANCES = (None, -900, -50, -3, -1.25, 0, 0.5, 1.5, 2, 3.75, 40, 1e6)
@@ -99,4 +100,20 @@ def post(client, sent, *requests, model="toy"):
     """Post requests one after the other and note the answers."""
     for request in requests:
         sent.add(request, client.predict(request, model=model))
+    return sent
+
+
+def report(client, **query):
+    """The JSON report of the toy."""
+    response = client.get(DRIFT, params=query)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def send(client, package, n=600, **fields):
+    """n rows with ids, as they come."""
+    sent = Sent(package)
+    for number, request in enumerate(bodies(n, 50, 7, 1)):
+        ids = [f"{number}-{row}" for row in range(len(request["instances"]))]
+        post(client, sent, request | {"ids": ids} | fields)
     return sent
