@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-ERROR = 0.01
+ERROR = 0.005
 SHARES = {"missing": ("missing",), "out_of_range": ("underflow", "overflow"), "unseen": ("unseen", "other")}
 
 
@@ -117,14 +117,22 @@ class Bins:
         return int(self.reference.sum())
 
     @property
-    def q(self):
-        """Reference proportions, half a case added to each bin."""
-        return (self.reference + 0.5) / (self.m + 0.5 * len(self.cells))
+    def cell_names(self):
+        """The cell of each bin: its own number, that of its neighbour for the tails, or `rare`."""
+        step = {"underflow": 1, "overflow": -1}
+        main = [number + step.get(kind, 0) for number, kind in enumerate(self.kinds)]
+        rows = {cell: sum(self.reference[b] for b, own in enumerate(main) if own == cell) for cell in main}
+        return ["rare" if rows[cell] < max(5, 0.025 * self.m) else f"{cell:02}" for cell in main]
+
+    def in_cells(self, counts):
+        """Counts of the cells that are compared."""
+        names = self.cell_names
+        return np.array([sum(counts[b] for b, own in enumerate(names) if own == cell) for cell in sorted(set(names))])
 
     @property
     def degrees_of_freedom(self):
-        """Bins that a reference row fell into, less one."""
-        return int((self.reference > 0).sum()) - 1
+        """Cells, less one."""
+        return len(set(self.cell_names)) - 1
 
     def place(self, value):
         """The number of the bin of a posted value."""
@@ -144,17 +152,19 @@ class Bins:
 
     def compare(self, counts, comparisons):
         """What the report says of these counts, by scipy."""
-        n, prior = int(counts.sum()), len(counts) / 2
-        p = (counts + prior * self.q) / (n + prior)
-        both = np.stack([counts, self.reference])
+        n, now, then = int(counts.sum()), self.in_cells(counts), self.in_cells(self.reference)
+        if len(now) < 2:
+            return {"psi": None, "jensen_shannon": None, "chi_squared": None}
+        p, q = ((found + 0.5) / (found.sum() + len(found) / 2) for found in (now, then))
+        both = np.stack([now, then])
         test = stats.chi2_contingency(both[:, both.sum(axis=0) > 0], correction=False)
         return {
             "psi": {
-                "value": float(stats.entropy(p, self.q) + stats.entropy(self.q, p)),
+                "value": float(stats.entropy(p, q) + stats.entropy(q, p)),
                 "critical": self.quantile(comparisons) * (1 / n + 1 / self.m),
                 "degrees_of_freedom": self.degrees_of_freedom,
             },
-            "jensen_shannon": {"distance": float(jensenshannon(p, self.q, base=2)), "log_base": 2},
+            "jensen_shannon": {"distance": float(jensenshannon(p, q, base=2)), "log_base": 2},
             "chi_squared": {
                 "statistic": test.statistic,
                 "degrees_of_freedom": test.dof,
@@ -178,7 +188,7 @@ class Bins:
             mine = np.isin(self.kinds, kinds)
             if not mine.any():
                 continue
-            value, reference = counts[mine].sum() / n, self.q[mine].sum()
+            value, reference = counts[mine].sum() / n, self.reference[mine].sum() / self.m
             pooled = (n * value + self.m * reference) / (n + self.m)
             critical = z * np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / self.m))
             made[name] = {
@@ -206,6 +216,8 @@ def state(drifted, n):
 
 def psi_state(psi, n):
     """That of a distribution."""
+    if psi is None:
+        return "insufficient"
     return state(psi["value"] > 0.1 and psi["value"] > psi["critical"], n)
 
 

@@ -27,7 +27,7 @@ def test_what_stands_around_the_numbers(serve, package) -> None:
     assert found["limits"] == {
         "least_psi": 0.1,
         "least_observations": 200,
-        "error": 0.01,
+        "error": 0.005,
         "least_share_increase": 0.05,
         "least_attribution_change": 0.05,
     }

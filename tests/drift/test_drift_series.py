@@ -50,19 +50,22 @@ def expected_series(package):
     def add(name, number, **labels):
         made[f"plumbline_{name}", tuple(sorted(labels.items()))] = number
 
+    def each(bins):
+        for words, kind, cell in zip(bins.names, bins.kinds, bins.cell_names, strict=True):
+            yield {"bin": words, "kind": kind, "cell": cell}
+
     def compare(subject, labels, bins, comparisons):
-        for words, kind, share in zip(bins.names, bins.kinds, bins.q, strict=True):
-            add(f"{subject}_reference_proportion", share, **labels, bin=words, kind=kind)
-        add(f"{subject}_reference_observations", bins.m, **labels)
+        for own, rows in zip(each(bins), bins.reference, strict=True):
+            add(f"{subject}_reference_observations", rows, **labels, **own)
         add(f"{subject}_psi_chi2_quantile", bins.quantile(comparisons), **labels)
 
     def count(subject, labels, bins):
-        for words, kind in zip(bins.names, bins.kinds, strict=True):
-            add(f"{subject}_observations_total", 0, **labels, bin=words, kind=kind)
+        for own in each(bins):
+            add(f"{subject}_observations_total", 0, **labels, **own)
 
     own, d = package.own, len(package.features)
     add("reference_info", 1, **own)
-    add("input_share_z", stats.norm.isf(0.01 / (3 * d)), **own)
+    add("input_share_z", stats.norm.isf(drift_truth.ERROR / (3 * d)), **own)
     for declared, bins in zip(package.manifest["features"], package.features, strict=True):
         labels = own | {"feature": declared["name"]}
         count("feature", labels, bins)
@@ -77,7 +80,7 @@ def expected_series(package):
         of_set = own | {"sensitive_feature": name, "class": package.positive}
         known = package.groups_with_scores(name)
         for group in groups:
-            count("group_score", of_set | {"group": group}, package.scores[package.positive])
+            count("group_score", of_set | {"group": group}, known.get(group, package.scores[package.positive]))
         for group, bins in known.items():
             compare("group_score", of_set | {"group": group}, bins, len(known))
         for group in groups if "calibrators" in package.reference else ():
@@ -88,7 +91,7 @@ def expected_series(package):
     if attributions := package.reference.get("attributions"):
         add("attribution_magnitude_rows_total", 0, **package.model)
         add("attribution_reference_rows", attributions["n"], **own)
-        add("attribution_share_z", stats.norm.isf(0.01 / (2 * d)), **own)
+        add("attribution_share_z", stats.norm.isf(drift_truth.ERROR / (2 * d)), **own)
         for part in attributions["features"]:
             add("attribution_magnitude_sum_total", 0, **package.model, feature=part["name"])
             add("attribution_reference_share", part["share"], **own, feature=part["name"])

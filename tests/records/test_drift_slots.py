@@ -25,7 +25,7 @@ def save(log, *slots, replica="one", package=None):
 
 
 def sums(log, since=SLOT, *, package=None, size=SIZE):
-    return drift_sums(log.engine, package or log.package, size=size, since=since)
+    return drift_sums(log.engine, package or log.package, size=size, since=since).tolist()
 
 
 def rows(log):
