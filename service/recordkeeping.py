@@ -85,10 +85,7 @@ def _open() -> tuple[Settings, Engine]:
     """The database that the settings name, checked."""
     try:
         settings = read_settings()
-        url = database.parse_url(settings.records_url)
-        if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-            _stop(f"{url.database}: no such database; PLUMBLINE_RECORDS_URL names another one")
-        engine = database.make_engine(url, sync=settings.audit_sync)
+        engine = database.open_existing(settings.records_url, sync=settings.audit_sync)
         database.prepare(engine, [])
     except PlumblineError as error:
         _stop(str(error))

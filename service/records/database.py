@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select, update
@@ -36,6 +37,14 @@ def parse_url(text: str) -> URL:
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ConfigurationError("PLUMBLINE_RECORDS_URL: records in memory are no records; name a file")
     return url
+
+
+def open_existing(text: str, *, sync: Sync) -> Engine:
+    """An engine for a database that somebody else keeps. Raises ConfigurationError where SQLite has no such file."""
+    url = parse_url(text)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        raise ConfigurationError(f"{url.database}: no such database; PLUMBLINE_RECORDS_URL names another one")
+    return make_engine(url, sync=sync)
 
 
 def make_engine(url: URL, *, sync: Sync) -> Engine:
@@ -117,16 +126,35 @@ def prepare(engine: Engine, manifests: Iterable[Manifest]) -> None:
                 connection.execute(update(schema).values(version=SCHEMA_VERSION))
                 found = SCHEMA_VERSION
             if found != SCHEMA_VERSION:
-                raise ConfigurationError(
-                    f"records: the database has schema version {found}, this release knows {SCHEMA_VERSION}: "
-                    "run the release that made it, or name a new database in PLUMBLINE_RECORDS_URL"
-                )
+                raise _of_another_version(found)
             known = set(connection.execute(select(packages.c.package)).scalars())
             rows = [row for row in map(_package_row, manifests) if row["package"] not in known]
             if rows:
                 connection.execute(insert(packages), rows)
     except DBAPIError as error:
         raise unavailable(error) from error
+
+
+def check(engine: Engine) -> None:
+    """Whether predictions and packages can be read, without making or extending anything.
+
+    Raises ConfigurationError for tables of another version, RecordsUnavailable if the database does not answer.
+    """
+    try:
+        with engine.connect() as connection:
+            there = inspect(connection).has_table(schema.name)
+            found = connection.execute(select(func.max(schema.c.version))).scalar() if there else None
+    except DBAPIError as error:
+        raise unavailable(error) from error
+    if found not in (SCHEMA_VERSION, *EXTENDED_VERSIONS):
+        raise _of_another_version(found)
+
+
+def _of_another_version(found: int | None) -> ConfigurationError:
+    return ConfigurationError(
+        f"records: the database has schema version {found}, this release knows {SCHEMA_VERSION}: "
+        "run the release that made it, or name a new database in PLUMBLINE_RECORDS_URL"
+    )
 
 
 def package_key(manifest: Manifest) -> str:
