@@ -1,5 +1,5 @@
 """The command line: `serve` answers requests, `check` validates a model repository, `replay` sends demo traffic,
-`records` keeps the audit log.
+`records` keeps the audit log, `drift-job` reads what drift it shows.
 """
 
 import sys
@@ -11,6 +11,7 @@ import typer
 
 from service import recordkeeping
 from service.app import create_app
+from service.driftjob.command import drift_job
 from service.errors import ConfigurationError, PackageError, PlumblineError, ProviderError
 from service.logs import configure_logs
 from service.monitor.exposition import check_series
@@ -23,6 +24,7 @@ from service.settings import Settings, read_settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 cli.add_typer(recordkeeping.cli, name="records")
+cli.command()(drift_job)
 
 Models = Annotated[Path | None, typer.Option("--models", help="Folder of model packages, NAME/VERSION/.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:N.")]
