@@ -15,6 +15,8 @@ Booleans = NDArray[np.bool_]
 TREES = 50
 REPEATS = 5
 MOST_FEATURES = 5
+# Permutations are dealt so many at a time, to bound the memory.
+DEALT_TOGETHER = 500
 
 
 def separation(
@@ -69,9 +71,13 @@ def p_value(scores: Floats, labels: Booleans, permutations: int, rng: np.random.
 
     The AUC grows with the sum of ranks, which is exact: ranks are halves of whole numbers.
     """
-    mine = ranks(scores)
-    dealt = rng.permuted(np.tile(mine, (permutations, 1)), axis=1)[:, : labels.sum()].sum(axis=1)
-    return float((1 + (dealt >= mine[labels].sum()).sum()) / (1 + permutations))
+    mine, positives = ranks(scores), int(labels.sum())
+    observed, as_high = mine[labels].sum(), 0
+    for start in range(0, permutations, DEALT_TOGETHER):
+        count = min(DEALT_TOGETHER, permutations - start)
+        dealt = rng.permuted(np.tile(mine, (count, 1)), axis=1)[:, :positives].sum(axis=1)
+        as_high += int((dealt >= observed).sum())
+    return (1 + as_high) / (1 + permutations)
 
 
 def _halves(is_current: Booleans, rng: np.random.Generator) -> Booleans:

@@ -16,11 +16,15 @@ from service.settings import Settings, read_settings
 
 SECONDS_PER_DAY = 86_400
 SUFFIX = ".prom"
+DEFAULT_DAYS = 30
 
 
 def drift_job(
     models: Annotated[Path | None, typer.Option("--models", help="Folder of model packages, NAME/VERSION/.")] = None,
-    window: Annotated[str, typer.Option(help="Outcomes that arrived in it; hours or days.")] = "30d",
+    window: Annotated[
+        str | None,
+        typer.Option(help="Outcomes that arrived in it; hours or days.", show_default="30d, if kept so long"),
+    ] = None,
     recent: Annotated[str, typer.Option(help="Predictions to hold against the reference; hours or days.")] = "24h",
     rows: Annotated[int, typer.Option(min=200, max=20_000, help="Recent predictions to draw, at most.")] = 2000,
     outcomes: Annotated[int, typer.Option(min=300, max=1_000_000, help="Newest outcomes to read, at most.")] = 200_000,
@@ -46,6 +50,7 @@ def drift_job(
     now = time.time()
     try:
         settings = read_settings(models=models)
+        window = window or f"{min(DEFAULT_DAYS, settings.retention_days)}d"
         question = Question(
             since=now - _seconds("--window", window, settings),
             recent_since=now - _seconds("--recent", recent, settings),
@@ -73,7 +78,7 @@ def _seconds(option: str, window: str, settings: Settings) -> float:
     try:
         return window_seconds(window, retention_days=settings.retention_days)
     except PlumblineError as error:
-        raise ConfigurationError(f"{option} {error}") from error
+        raise ConfigurationError(option + str(error).removeprefix("window")) from error
 
 
 def _open(settings: Settings) -> Engine:

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import toy
@@ -199,8 +200,8 @@ def test_missing_libraries_are_said_to_be_missing(job, tmp_path, monkeypatch, li
 @pytest.mark.parametrize(
     ("arguments", "settings", "reason"),
     [
-        (("--window", "2w"), {}, "--window"),
-        (("--recent", "181d"), {}, "--recent"),
+        (("--window", "2w"), {}, "--window: hours or days up to 180d are expected"),
+        (("--recent", "8d"), {"retention_days": 7}, "--recent: hours or days up to 7d are expected"),
         (("--delta", "0"), {}, "--delta"),
         ((), {"records_url": "sqlite:////nowhere/records.db"}, "no such database"),
         ((), {"records_url": "postgresql+psycopg://user:quetzal@127.0.0.1:9/records"}, "does not answer"),
@@ -216,11 +217,15 @@ def test_what_cannot_be_done_is_told_in_one_line(job, arguments, settings, reaso
     assert "Traceback" not in run.stderr
 
 
-def test_the_job_leaves_the_records_alone(job, records, tmp_path):
+def test_the_window_is_no_longer_than_records_are_kept(job):
+    """Unless one is asked for, it is thirty days or less."""
+    windows = [json.loads(job(retention_days=days).stdout)["window"] for days in (7, 31)]
+    assert windows == ["7d", "30d"]
+
+
+def test_the_job_leaves_the_records_alone(job, records):
     """Byte for byte."""
-    path = records.removeprefix("sqlite:///")
-    with open(path, "rb") as file:
-        before = file.read()
+    path = Path(records.removeprefix("sqlite:///"))
+    before = path.read_bytes()
     told(job())
-    with open(path, "rb") as file:
-        assert file.read() == before
+    assert path.read_bytes() == before

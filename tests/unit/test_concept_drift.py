@@ -55,6 +55,17 @@ def test_every_change_is_told():
     assert min(min(change.n_before, change.n_after) for change in found.changes) >= LEAST_SIDE_OUTCOMES
 
 
+def test_what_came_after_a_change_is_not_forgotten():
+    """The first change is found with the last error: that the errors end is seen only by who remembers them."""
+    found = watched(np.repeat([0.0, 1.0, 0.0], [608, 32, 600]))
+    assert [(change.began_at, change.error_before, change.error_after) for change in found.changes] == [
+        (608, 0, 1),
+        (640, 1, 0),
+    ]
+    assert found.changes[0].found_at == 639
+    assert (found.window_n, found.error_ratio) == (600, 0)
+
+
 def test_it_is_the_order_that_tells():
     """The same errors, dealt out evenly, are no change."""
     values = errors(2, (1500, 0.1), (1500, 0.3))

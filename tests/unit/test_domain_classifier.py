@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from service.driftjob.classifier import auc, p_value, separation
 from service.driftjob.report import rows_of
@@ -11,6 +12,13 @@ from service.manifest import Feature
 
 NAMES = ("a", "b", "c", "d")
 SEEDS = 20
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So few rows are not worth a second one, which may be busy."""
+    with threadpool_limits(1):
+        yield
 
 
 def rows(seed, n=200):
@@ -102,6 +110,23 @@ def test_p_value_is_that_of_the_rank_sum_test():
     exact = mannwhitneyu(scores[labels], scores[~labels], alternative="greater", method="exact").pvalue
     assert 0.01 < exact < 0.5
     assert p_value(scores, labels, 9999, rng) == pytest.approx(exact, abs=0.02)
+
+
+def test_a_classifier_that_says_nothing_proves_nothing():
+    """With the same score for all, every permutation is as high."""
+    labels = np.arange(30) < 10
+    assert auc(np.zeros(30), labels) == 0.5
+    assert p_value(np.zeros(30), labels, 99, np.random.default_rng(0)) == 1
+
+
+def test_p_values_are_spread_evenly_without_drift():
+    """Labels dealt at random: as many below a tenth, a half and nine tenths as there should be, ties or not."""
+    rng = np.random.default_rng(5)
+    labels = np.arange(60) < 20
+    for levels in (4, 10_000):
+        found = np.array([p_value(rng.integers(0, levels, 60) * 1.0, labels, 99, rng) for _ in range(400)])
+        for level in (0.1, 0.5, 0.9):
+            assert (found <= level).mean() == pytest.approx(level, abs=0.08)
 
 
 def test_instances_become_rows():
