@@ -183,12 +183,15 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path):
 
 
 def test_groups_without_labels_are_declared_and_counted(rows, tmp_path):
-    """The reference knows how many rows each group has; the card says that nothing could be measured."""
+    """The reference knows the rows and scores of each group, and no calibrator; nothing could be measured."""
     columns = {name: cells for name, cells in rows.with_label(rows.y).items() if name != "y"}
     folder, _ = bring(tmp_path, single("Sigmoid"), columns, label=None)
     assert "nothing about them could be measured" in (folder / "card.md").read_text()
-    groups = json.loads((folder / "reference.json").read_text())["groups"]
-    assert groups["sex"]["female"] == {"n": int((rows.columns["sex"] == "female").sum())}
+    reference = json.loads((folder / "reference.json").read_text())
+    female = reference["groups"]["sex"]["female"]
+    assert female.keys() == {"n", "scores"}
+    assert female["n"] == sum(female["scores"]["bins"]) == (rows.columns["sex"] == "female").sum()
+    assert "calibrators" not in reference
 
 
 def test_groups_that_the_service_would_refuse_are_warned_of(rows, tmp_path):

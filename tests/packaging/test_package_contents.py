@@ -69,7 +69,9 @@ def test_the_reference_counts_every_row(package, rows):
     assert score["class"] == 1
     assert sum(score["counts"]["bins"]) == 500
     women = rows.columns["sex"] == "female"
-    assert reference["groups"]["sex"]["female"] == {"n": int(women.sum()), "positives": int(rows.y[women].sum())}
+    female = reference["groups"]["sex"]["female"]
+    assert (female["n"], female["positives"]) == (women.sum(), rows.y[women].sum())
+    assert sum(female["scores"]["bins"]) == women.sum()
 
 
 def test_replay_lines_are_requests_with_labels(package, rows):

@@ -78,25 +78,23 @@ def test_rows_that_do_not_fit_count_in_no_table():
     counters = Counters(MANIFEST)
     with pytest.raises(ValueError, match="length"):
         counters.add_predictions(np.array([0]), np.array([1]), np.array([0.5, 0.5]))
-    assert counters.predictions.sum() == counters.score_bins.sum() == counters.score_sum.sum() == 0
+    assert counters.predictions.sum() == counters.score_sum.sum() == 0
 
 
 @settings(deadline=None)
 @given(rows, st.lists(st.integers(0, 12), max_size=5))
 def test_predictions_are_counted_as_a_recount_counts_them(predictions, cuts):
-    """In each sensitive feature and intersection, by class and by score, in whatever portions they come."""
+    """In each sensitive feature and intersection, by class, in whatever portions they come."""
     counters = Counters(declared(SEX, AGE_BAND, intersections=[("sex", "age_band")], classes=CLASSES))
     for portion in in_portions(predictions, cuts):
         add(counters, portion)
     for index in range(len(counters.groups.sets)):
-        by_class, by_bin, sums = Counter(), Counter(), Counter()
+        by_class, sums = Counter(), Counter()
         for row, predicted, score in predictions:
             group = counters.groups.of(row).codes[index]
             by_class[group, predicted] += 1
-            by_bin[group, min(int(score * 10), 9)] += 1
             sums[group, predicted] += score
         assert as_dict(counters.by_group(counters.predictions, index)) == by_class
-        assert as_dict(counters.by_group(counters.score_bins, index)) == by_bin
         found = as_dict(counters.by_group(counters.score_sum, index))
         assert {**sums, **found} == pytest.approx(sums)
 
@@ -209,7 +207,7 @@ def test_tables_grow_with_the_combinations():
     add(counters, [({"sex": "male", "age_band": "50+"}, 0, 0.2), ({"sex": "female"}, 1, 0.7)])
     assert counters.predictions.tolist() == [[0, 0], [0, 2], [0, 0], [1, 0]]
     assert {len(getattr(counters, name)) for name in TABLES} == {4}
-    assert counters.score_bins.shape == (4, SCORE_BINS)
+    assert counters.outcome_score_bins.shape == (4, SCORE_BINS, 2)
 
 
 def test_a_copy_stays_as_it_is():
