@@ -12,9 +12,9 @@ BISECTIONS = 200
 
 def chi_squared_survival(statistic: float, degrees_of_freedom: int) -> float:
     """P(X > statistic) of a chi-squared variable; 1 for a statistic of 0 or no degrees of freedom."""
-    if statistic <= 0 or degrees_of_freedom < 1:
+    half = statistic / 2  # of the smallest float, 0
+    if half <= 0 or degrees_of_freedom < 1:
         return 1.0
-    half = statistic / 2
     odd = degrees_of_freedom % 2
     total = math.erfc(math.sqrt(half)) if odd else math.exp(-half)
     # half^k / Gamma(k + 1) for k = 1, 2, ... or 1/2, 3/2, ..., in logarithms: both parts may be out of range
