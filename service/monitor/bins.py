@@ -51,7 +51,7 @@ class Bins:
     @property
     def names(self) -> tuple[str, ...]:
         """What the `bin` label says: a number that sorts, and words."""
-        return tuple(f"{number:02d} {words}" for number, words in enumerate(self.words))
+        return tuple(f"{digits} {words}" for digits, words in zip(_digits(len(self)), self.words, strict=True))
 
     @property
     def m(self) -> int:
@@ -148,6 +148,13 @@ def _cells(kinds: Sequence[str], reference: Integers) -> dict[str, Any]:
     main = np.array([number + step.get(kind, 0) for number, kind in enumerate(kinds)])
     rows = np.bincount(main, reference, len(kinds))
     rare = rows[main] < max(LEAST_REFERENCE_ROWS, LEAST_REFERENCE_SHARE * reference.sum())
-    names = [RARE if is_rare else f"{number:02d}" for number, is_rare in zip(main.tolist(), rare, strict=True)]
+    digits = _digits(len(kinds))
+    names = [RARE if is_rare else digits[number] for number, is_rare in zip(main, rare, strict=True)]
     made = tuple(sorted(set(names)))  # digits come before letters
     return {"cells": made, "cell_of": np.array([made.index(name) for name in names])}
+
+
+def _digits(B: int) -> list[str]:
+    """Numbers of the bins as text that sorts as they do."""
+    width = max(2, len(str(B - 1)))
+    return [f"{number:0{width}d}" for number in range(B)]
