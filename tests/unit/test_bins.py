@@ -1,5 +1,6 @@
 """Bins: every value falls into one, the one that the package's reference counted it in; names that sort."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -200,7 +201,7 @@ def package(request):
 def awkward(edges):
     """The edges, their neighbours among float32, values between and beyond."""
     beside = [value for edge in edges for value in next_to(edge)]
-    between = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
+    between = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
     return f32(*beside, *between, -3e38, 3e38, 0, -0.0, -INF, INF)
 
 
@@ -257,7 +258,7 @@ def test_a_table_counts_as_a_plain_loop_does(X):
         for number, value in enumerate(row.tolist()):
             expected[number][slowly(reference.features[number], manifest.features[number], value)] += 1
     counts = table.count(X)
-    assert counts.tolist() == sum(expected, [])
+    assert counts.tolist() == [n for counted in expected for n in counted]
     assert counts.sum() == X.size
     for number, bins in enumerate(table.columns):
         part = counts[table.starts[number] : table.starts[number + 1]]
