@@ -102,6 +102,8 @@ class DriftCounters:
         self, X: NDArray[np.float32], probability: NDArray[np.float32], joint: Integers, predicted: Integers
     ) -> None:
         """Count n rows: `X` `(n, d)`, `probability` `(n, K)`, numbers of their combinations and predicted class."""
+        if not len(X) == len(probability) == len(joint) == len(predicted):
+            raise ValueError("features, scores, groups and predictions of the same rows are expected")
         layout, K = self.layout, len(self.layout.manifest.classes)
         added = np.zeros(layout.size)
         layout.view(added, "features")[:] = layout.table.count(X)

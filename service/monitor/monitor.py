@@ -218,6 +218,7 @@ def count(counters: Counters, inferences: Sequence[Inference]) -> None:
     joint = np.array([group.number for inference in new for group in inference.groups], np.int64)
     predicted = np.array([index for inference in new for index in inference.predicted], np.int64)
     scores = np.array([score for inference in new for score in inference.scores], np.float64)
+    counters.add_predictions(joint, predicted, scores)  # first: what fails for drift is no reason to lose these
     if counters.drift is not None and len(joint):
         counters.drift.add(
             np.concatenate([inference.X for inference in new if inference.X is not None]),
@@ -225,7 +226,6 @@ def count(counters: Counters, inferences: Sequence[Inference]) -> None:
             joint,
             predicted,
         )
-    counters.add_predictions(joint, predicted, scores)
     for inference in new:
         if inference.explanations:
             counters.add_explained(explained_rows(counters.manifest, inference.groups, inference.explanations))
