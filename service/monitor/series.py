@@ -77,11 +77,15 @@ def text(families: Iterable[Family], columns: Iterable[tuple[Column[Source], Sou
     """The exposition of all families, also of those without a series; names are ASCII, labels any text."""
     lines: dict[str, list[str]] = {}
     for family in families:
-        lines[family.name] = [f"# HELP {family.name} {_escaped(family.help)}", f"# TYPE {family.name} {family.type}"]
+        lines[family.name] = [f"# HELP {family.name} {_one_line(family.help)}", f"# TYPE {family.name} {family.type}"]
     for column, source in columns:
         lines[column.family.name] += column.lines(source)
     return "".join(f"{line}\n" for of_family in lines.values() for line in of_family)
 
 
 def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return _one_line(value).replace('"', r"\"")
+
+
+def _one_line(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n")
