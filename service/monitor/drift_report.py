@@ -133,15 +133,17 @@ def _feature(found: Floats, bins: Bins, features: int, *, suppress: bool) -> Jso
     if "overflow" in bins.kinds and not hidden:
         distance = _kolmogorov_smirnov(pools, bins.missing)
     made["kolmogorov_smirnov"] = None if distance is None else {"statistic": distance}
-    members = {name: np.flatnonzero(np.isin(bins.kinds, kinds)).tolist() for name, kinds in SHARES.items()}
-    members = {name: mine for name, mine in members.items() if mine}
-    everything = [member for mine in members.values() for member in mine]
-    made["shares"] = {
-        name: {"suppressed": True}
-        if hidden or (suppress and any(leaves_small_count(counts, pools, shown) for shown in (mine, everything)))
-        else _share(counts, bins, mine, features)
-        for name, mine in members.items()
-    }
+    made["shares"] = {}
+    told: list[int] = []
+    for name, kinds in SHARES.items():
+        mine = np.flatnonzero(np.isin(bins.kinds, kinds)).tolist()
+        if not mine:
+            continue
+        if hidden or (suppress and any(leaves_small_count(counts, pools, [*mine, *more]) for more in ([], told))):
+            made["shares"][name] = {"suppressed": True}
+        else:
+            made["shares"][name] = _share(counts, bins, mine, features)
+            told += mine
     return made
 
 

@@ -65,12 +65,20 @@ def without_small_counts(counts: Integers, bins: Bins) -> list[Pool]:
 
 
 def leaves_small_count(counts: Integers, pools: Sequence[Pool], shown: Iterable[int]) -> bool:
-    """Whether the count of the bins `shown` tells a small one: itself, all others, the rest of the pools it is in."""
+    """Whether the count of the bins `shown`, beside those of `pools` without small ones, tells a small one.
+
+    Less the pools that it holds whole, it is that of its bins in pools that it has a part of; what these hold besides
+    follows too.
+    """
     mine = set(shown)
-    touched = [made for made in pools if mine & set(made.members)]
-    rest = sum(int(counts[member]) for made in touched for member in made.members if member not in mine)
-    count = int(counts[list(mine)].sum())
-    return bool(is_small(np.array([count, rest, int(counts.sum()) - count])).any())
+    parted = {
+        member
+        for made in pools
+        if mine & set(made.members) and not mine.issuperset(made.members)
+        for member in made.members
+    }
+    told = [counts[list(part)].sum() for part in (parted & mine, parted - mine)]
+    return bool(is_small(np.array(told)).any())
 
 
 def _pools(counts: Integers, bins: Bins, members: Iterable[tuple[int, ...]]) -> list[Pool]:

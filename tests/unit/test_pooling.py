@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.monitor.bins import Bins
-from service.monitor.pooling import POOLED, each_bin, each_cell, without_small_counts
+from service.monitor.pooling import POOLED, each_bin, each_cell, leaves_small_count, without_small_counts
 from service.monitor.suppression import is_small
 
 cells = st.lists(st.tuples(st.integers(0, 30) | st.integers(0, 10**6), st.integers(0, 1000)), min_size=1, max_size=15)
@@ -108,3 +108,24 @@ def test_what_is_given_stays_as_it_is():
     counts, bins = np.array([5, 40, 50]), bins_of([1, 2, 3])
     without_small_counts(counts, bins)
     assert (counts.tolist(), bins.reference.tolist(), bins.words) == ([5, 40, 50], [1, 2, 3], ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([12, 100, 90, 11], False),
+        ([12, 100, 90, 3], True),  # 15 beside the 12 of the first would tell of 3 in the last
+        ([3, 100, 90, 12], True),
+        ([12, 5, 90, 12], True),  # 24 of 29, in a pool of 17 and by itself: the rest are 5
+        ([12, 30, 5, 40], False),
+        ([4, 90, 5, 2], True),  # 6 of 101
+        ([60, 4, 3, 80], True),  # 7 others
+        ([0, 100, 90, 0], False),
+        ([0, 5, 40, 0], False),
+        ([1, 0, 0, 0], True),
+    ],
+)
+def test_a_sum_of_bins_tells_a_small_count_of_its_part_of_pools_or_of_the_rest(counts, expected):
+    """Here that of the first and the last."""
+    counts, bins = np.array(counts), bins_of([1] * 4)
+    assert leaves_small_count(counts, without_small_counts(counts, bins), [0, 3]) == expected
