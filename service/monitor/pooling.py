@@ -47,19 +47,26 @@ def each_cell(counts: Integers, bins: Bins) -> list[Pool]:
 
 
 def without_small_counts(counts: Integers, bins: Bins) -> list[Pool]:
-    """Cells, and pools of neighbouring cells, in which no count is small.
+    """Cells, and pools of neighbouring cells, in which no count is small; missing values are the last.
 
-    A small count joins the smaller of its neighbours until the two together are none. Only a total that is small
-    itself remains.
+    A small count joins a neighbour that makes it none, rather values than missing ones, and rather the smaller; if
+    there is no such, a neighbour all the same, and so on. Only a total that is small itself remains.
     """
-    pools = each_cell(counts, bins)
+    pools = sorted(each_cell(counts, bins), key=lambda made: bins.missing in made.members)
     while len(pools) > 1:
         small = np.flatnonzero(is_small(np.array([made.count for made in pools])))
         if not len(small):
             break
         place = int(small[0])
-        neighbours = [near for near in (place - 1, place + 1) if 0 <= near < len(pools)]
-        first = min(place, min(neighbours, key=lambda near: pools[near].count))
+        near = min(
+            (near for near in (place - 1, place + 1) if 0 <= near < len(pools)),
+            key=lambda near: (
+                bool(is_small(np.array(pools[place].count + pools[near].count))),
+                bins.missing in pools[near].members,
+                pools[near].count,
+            ),
+        )
+        first = min(place, near)
         pools[first : first + 2] = [pools[first].with_(pools[first + 1])]
     return pools
 

@@ -45,15 +45,50 @@ def pooled(*counts, **changes):
         ([40, 5, 5, 60], {"a or b or c": 50, "d": 60}),
         ([40, 6, 5, 40], {"a": 40, "b or c": 11, "d": 40}),
         ([0, 3, 0, 90], {"a or b or c or d": 93}),
+        ([50, 3, 0], {"a or b": 53, "c": 0}),
         ([0, 3, 0], {"a or b or c": 3}),
         ([1, 2], {"a or b": 3}),
         ([7], {"a": 7}),
         ([0, 0], {"a": 0, "b": 0}),
     ],
 )
-def test_a_small_count_joins_the_smaller_neighbour(counts, expected):
-    """Until together they are none; zeros may be shown."""
+def test_a_small_count_joins_the_smaller_neighbour_that_is_company_enough(counts, expected):
+    """Where there is one; zeros may be shown."""
     assert pooled(*counts) == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([90, 70, 3, 15], [90, 73, 15]),  # not 18: values join values
+        ([0, 90, 3, 15], [0, 93, 15]),
+        ([3, 0, 0, 15], [18]),  # no other way
+        ([90, 70, 20, 3], [90, 70, 23]),
+    ],
+)
+def test_values_join_missing_ones_only_where_they_must(counts, expected):
+    """The last bin is that of missing values: of no order, and a share of its own."""
+    assert list(pooled(*counts, kinds=["underflow", "bin", "overflow", "missing"]).values()) == expected
+
+
+VALUES = ["bin", "bin", "unseen", "other", "missing"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "cells", "expected"),
+    [
+        # Rare bins are small together or not at all.
+        ([50, 60, 3, 8, 70], ["00", "01", "rare", "rare", "04"], {"a": 50, "b": 60, "c or d": 11, "e": 70}),
+        # They join values, though the number of missing ones is nearer.
+        ([50, 60, 3, 4, 70], ["00", "01", "rare", "rare", "04"], {"a": 50, "b or c or d": 67, "e": 70}),
+        ([50, 60, 3, 4, 40], ["00", "01", "rare", "rare", "rare"], {"a": 50, "b": 60, "c or d or e": 47}),
+        ([50, 60, 3, 4, 3], ["00", "01", "rare", "rare", "rare"], {"a": 50, "b or c or d or e": 70}),
+        ([5, 6, 70, 0, 0], ["rare", "rare", "02", "03", "04"], {"c": 70, "d": 0, "a or b": 11, "e": 0}),
+    ],
+)
+def test_cells_are_pooled_whole(counts, cells, expected):
+    """Bins of a cell are never shown apart."""
+    assert pooled(*counts, kinds=VALUES, cells=cells) == expected
 
 
 def test_kinds_stay_where_nothing_was_pooled():
