@@ -14,7 +14,7 @@ from service.monitor.bins import SHARES, Bins, Integers
 from service.monitor.drift_counters import DriftLayout, Floats
 from service.monitor.groups import GroupSet
 from service.monitor.performance import expected_rates
-from service.monitor.pooling import Pool, each_bin, each_cell, leaves_small_count, without_small_counts
+from service.monitor.pooling import Pool, each_bin, each_cell, in_order, leaves_small_count, without_small_counts
 from service.monitor.suppression import SMALLEST_SHOWN, is_small
 
 Json = dict[str, Any]
@@ -85,6 +85,11 @@ def _whole(counts: Floats) -> Integers:
     return np.asarray(counts).round().astype(np.int64)
 
 
+def _both(pools: Sequence[Pool]) -> tuple[Integers, Integers]:
+    """Counts `(P,)` now and in the reference."""
+    return np.array([made.count for made in pools], np.int64), np.array([made.reference for made in pools], np.int64)
+
+
 def _distribution(found: Floats, bins: Bins, comparisons: int, *, suppress: bool) -> Json:
     """The comparison of one distribution with its reference."""
     counts = _whole(found)
@@ -94,7 +99,7 @@ def _distribution(found: Floats, bins: Bins, comparisons: int, *, suppress: bool
         nothing = ("psi", "jensen_shannon", "chi_squared")
         return made | {"n": None, "state": "suppressed", **dict.fromkeys(nothing), "bins": []}
     compared = without_small_counts(counts, bins) if suppress else each_cell(counts, bins)
-    now, then = (np.array([getattr(made, name) for made in compared], np.int64) for name in ("count", "reference"))
+    now, then = _both(compared)
     psi, test = drift.psi(now, then, comparisons=comparisons), drift.chi_squared(now, then)
     distance = None if psi is None else drift.jensen_shannon_distance(now, then)
     return made | {
@@ -129,9 +134,8 @@ def _feature(found: Floats, bins: Bins, features: int, *, suppress: bool) -> Jso
     made = _distribution(found, bins, features, suppress=suppress)
     hidden, counts = made["state"] == "suppressed", _whole(found)
     pools = without_small_counts(counts, bins) if suppress else each_bin(counts, bins)
-    distance = None
-    if "overflow" in bins.kinds and not hidden:
-        distance = _kolmogorov_smirnov(pools, bins.missing)
+    ordered = in_order(pools, bins.missing) if "overflow" in bins.kinds and not hidden else None
+    distance = None if ordered is None else drift.kolmogorov_smirnov(*_both(ordered))
     made["kolmogorov_smirnov"] = None if distance is None else {"statistic": distance}
     made["shares"] = {}
     told: list[int] = []
@@ -145,16 +149,6 @@ def _feature(found: Floats, bins: Bins, features: int, *, suppress: bool) -> Jso
             made["shares"][name] = _share(counts, bins, mine, features)
             told += mine
     return made
-
-
-def _kolmogorov_smirnov(pools: Sequence[Pool], missing: int | None) -> float | None:
-    """Over values in their order: None where missing ones are pooled with others."""
-    ordered = [made for made in pools if made.members != (missing,)]
-    if any(missing in made.members for made in ordered):
-        return None
-    ordered.sort(key=lambda made: made.members)
-    now, then = (np.array([getattr(made, name) for made in ordered], np.int64) for name in ("count", "reference"))
-    return drift.kolmogorov_smirnov(now, then)
 
 
 def _share(counts: Integers, bins: Bins, mine: Sequence[int], features: int) -> Json:

@@ -71,6 +71,21 @@ def without_small_counts(counts: Integers, bins: Bins) -> list[Pool]:
     return pools
 
 
+def in_order(pools: Iterable[Pool], missing: int | None) -> list[Pool] | None:
+    """Pools of values, not of missing ones; those that interleave are one. None where missing ones are among values."""
+    ordered: list[Pool] = []
+    for made in sorted(pools, key=lambda made: min(made.members)):
+        if made.members == (missing,):
+            continue
+        if missing in made.members:
+            return None
+        if ordered and min(made.members) < max(ordered[-1].members):
+            ordered[-1] = ordered[-1].with_(made)
+        else:
+            ordered.append(made)
+    return ordered
+
+
 def leaves_small_count(counts: Integers, pools: Sequence[Pool], shown: Iterable[int]) -> bool:
     """Whether the count of the bins `shown`, beside those of `pools` without small ones, tells a small one.
 

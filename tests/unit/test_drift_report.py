@@ -526,6 +526,24 @@ def test_a_share_that_would_tell_of_a_small_count_is_hidden(counts, shown, hidde
     assert amount["kolmogorov_smirnov"] is not None
 
 
+def test_pools_that_interleave_are_one_in_a_distribution_function():
+    """A cell of rare bins lies on both sides of others: only beyond it the order is known."""
+    part = PARTS[0] | {"edges": [0.5, 1, 10, 100, 1600], "counts": {"bins": [2, 500, 3, 495]}}
+    window = Window(reference=frozen(features=[part, *PARTS[1:]]))
+    window.feature("amount", [0, 40, 300, 60, 600, 0, 0])
+    amount = window.report(suppress=True)["features"][0]
+    assert [(shown["bin"], shown["n"]) for shown in amount["bins"]] == [
+        ("1 to 10", 300),
+        ("100 to 1600 or from 1600", 600),
+        ("below 0.5 or 0.5 to 1 or 10 to 100 or missing", 100),
+    ]
+    assert amount["kolmogorov_smirnov"] is None
+    window = Window(reference=frozen(features=[part | {"counts": part["counts"] | {"missing": 50}}, *PARTS[1:]]))
+    window.feature("amount", [0, 40, 300, 60, 600, 0, 0])
+    amount = window.report(suppress=True)["features"][0]
+    assert amount["kolmogorov_smirnov"]["statistic"] == pytest.approx(abs(0.4 - 0.505))
+
+
 def test_missing_values_that_are_pooled_leave_no_order_to_compare():
     """The pool holds values and none."""
     window = full()
