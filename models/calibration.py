@@ -39,7 +39,8 @@ def calibrators(score: Floats, positive: Booleans, groups: dict[str, Strings]) -
 def calibrator(score: Floats, positive: Booleans) -> dict[str, Any]:
     """Points of the calibration curve of scores `(n,)`: isotonic where there are rows enough, else sigmoid."""
     if len(score) >= LEAST_ROWS_ISOTONIC:
-        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, positive)
+        # Of rounded scores, as they are written: those that are one then share one probability.
+        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score.round(DIGITS), positive)
         method, x, y = "isotonic", fitted.X_thresholds_, fitted.y_thresholds_
     else:
         method, (x, y) = "sigmoid", _sigmoid(score, positive)

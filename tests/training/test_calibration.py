@@ -51,6 +51,15 @@ def test_rows_that_are_told_apart_are_not_told_for_sure(n):
     assert (found[10], found[90]) == (pytest.approx(0, abs=0.1), pytest.approx(1, abs=0.1))
 
 
+@pytest.mark.parametrize("margin", [-14, -24, -30, 24])
+def test_scores_that_differ_in_the_last_digits_only_keep_their_base_rate(margin):
+    """A model that is far too sure: most of its scores are one when written."""
+    dice = np.random.default_rng(0)
+    score = (1 / (1 + np.exp(-dice.normal(margin, 3, 5000)))).astype(np.float32).astype(np.float64)
+    positive = dice.random(5000) < 0.1 + 0.5 * (score > np.median(score))
+    assert curve(calibrator(score, positive), score).mean() == pytest.approx(positive.mean(), abs=0.02)
+
+
 @pytest.mark.parametrize("n", [200, 3000])
 def test_one_score_for_everybody_is_the_base_rate(n):
     """A curve of one level."""
