@@ -44,7 +44,8 @@ def _share(
     if total <= 0:
         return None
     share = one / total
-    return _interval(share, ((1 - share) ** 2 * one_variance + share**2 * other_variance) / total**2, rounded=rounded)
+    variance = ((1 - share) ** 2 * one_variance + share**2 * other_variance) / total / total  # a square may be 0
+    return _interval(share, variance, rounded=rounded)
 
 
 def _interval(value: float, variance: float, *, rounded: bool) -> dict[str, float]:

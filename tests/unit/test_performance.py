@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from frozen import AGE_BAND, SEX, frozen, frozen_manifest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.calibration import calibrators
@@ -111,6 +111,7 @@ probabilities = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size
 
 @settings(deadline=None)
 @given(probabilities)
+@example([(0.0, 0)] * 29 + [(1e-300, 0)])
 def test_rates_and_bounds_are_shares(rows):
     """Never outside 0 to 1, never NaN, with the estimate between its bounds."""
     p, predicted = np.array([p for p, _ in rows]), np.array([predicted for _, predicted in rows])
