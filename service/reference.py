@@ -143,10 +143,20 @@ class Reference(_Part):
         for reference, feature in zip(self.features, manifest.features, strict=True):
             if reference.categories != _categories(feature):
                 raise PackageError(f"{REFERENCE_FILE}: the categories of {feature.name} are not those of the manifest")
-        if any(score.label not in manifest.classes for score in self.scores):
+        labels = [score.label for score in self.scores]
+        if any(label not in manifest.classes for label in labels):
             raise PackageError(f"{REFERENCE_FILE}: scores of a class that the manifest does not have")
+        if len(set(labels)) < len(labels):
+            raise PackageError(f"{REFERENCE_FILE}: scores of a class that stands there twice")
         if self.attributions and [part.name for part in self.attributions.features] != manifest.feature_names:
             raise PackageError(f"{REFERENCE_FILE}: its attributions are not about the features of the manifest")
+        self._check_groups(manifest)
+
+    def _check_groups(self, manifest: Manifest) -> None:
+        """The data may have groups that are not declared, `unknown` for one, but of declared sensitive features."""
+        of_data = self.groups.keys() | (self.calibrators.groups.keys() if self.calibrators else set())
+        if not of_data <= {feature.name for feature in manifest.sensitive_features}:
+            raise PackageError(f"{REFERENCE_FILE}: groups of a sensitive feature that the manifest does not have")
         cells = [len(score.counts.bins) for score in self.scores if score.label == manifest.positive_class]
         for group in (group for groups in self.groups.values() for group in groups.values()):
             if group.scores is not None and [len(group.scores.bins)] != cells:

@@ -70,6 +70,13 @@ def test_groups_without_scores_or_labels_are_accepted():
     assert reference.groups["sex"]["female"].scores is None
 
 
+def test_groups_of_the_data_that_are_not_declared_are_accepted():
+    """Rows without a group, or of one that nobody is compared with."""
+    groups = {"sex": GROUPS["sex"] | {"diverse": {"n": 1}}}
+    calibrators = {"pooled": POOLED, "groups": {"sex": {"unknown": POOLED, "diverse": POOLED}}}
+    assert read(groups=groups, calibrators=calibrators).groups["sex"].keys() >= {"unknown", "diverse"}
+
+
 def test_counts_that_are_not_there_are_zero():
     """Older files name only what occurred."""
     counts = read().features[1].counts
@@ -116,8 +123,17 @@ REFUSED = {
     ),
     "scores of an unknown class": ({"scores": [SCORES[0] | {"class": "maybe"}]}, "scores of a class"),
     "scores of a class of another type": ({"scores": [SCORES[0] | {"class": 1}]}, "scores of a class"),
+    "scores of a class twice": ({"scores": SCORES * 2}, "scores of a class that stands there twice"),
     "too many counts of scores": ({"scores": [SCORES[0] | {"counts": MORE_BINS}]}, r"scores\.0.*counts of 3 bins"),
     "score edges that fall": ({"scores": [SCORES[0] | {"edges": [0.5, 0.25, 0.1, 0]}]}, r"scores\.0.*ascend"),
+    "groups of an undeclared sensitive feature": (
+        {"groups": GROUPS | {"region": {"coast": {"n": 5}}}},
+        "groups of a sensitive feature that the manifest does not have",
+    ),
+    "calibrators of an undeclared sensitive feature": (
+        {"calibrators": {"pooled": POOLED, "groups": {"region": {"coast": POOLED}}}},
+        "groups of a sensitive feature that the manifest does not have",
+    ),
     "group scores of another length": (
         {"groups": GROUPS | {"sex": {"female": {"n": 1000, "scores": MORE_BINS}}}},
         "scores of groups need the bins of the positive class",
