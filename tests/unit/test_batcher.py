@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from service.errors import DeadlineExceeded, ModelFailed, NotReady, QueueFull
 from service.runtime.batcher import Batcher, Floats, Outputs
 
-POISON, INFINITE = -1.0, -2.0
+POISON, INFINITE, UNDEFINED = -1.0, -2.0, -3.0
 
 
 def model(X: Floats) -> Outputs:
-    """Margin 10 x, probability x; raises on POISON and answers infinity on INFINITE."""
+    """Margin 10 x, probability x; POISON raises, INFINITE has an infinite margin, UNDEFINED a probability of NaN."""
     if (X == POISON).any():
         raise RuntimeError("poisoned")
     margin = np.where(X[:, :1] == INFINITE, np.inf, X[:, :1] * 10).astype(np.float32)
-    return margin, np.hstack([1 - X[:, :1], X[:, :1]])
+    positive = np.where(X[:, :1] == UNDEFINED, np.nan, X[:, :1]).astype(np.float32)
+    return margin, np.hstack([1 - positive, positive])
 
 
 def rows(*values: float) -> Floats:
@@ -86,7 +87,7 @@ def test_no_run_exceeds_the_row_limit() -> None:
 
 
 @pytest.mark.parametrize("slow", [False, True], ids=["on the loop", "in a thread"])
-@pytest.mark.parametrize(("bad", "message"), [(POISON, "failed"), (INFINITE, "not finite")])
+@pytest.mark.parametrize(("bad", "message"), [(POISON, "failed"), (INFINITE, "not finite"), (UNDEFINED, "not finite")])
 def test_a_bad_row_fails_only_its_own_request(slow: bool, bad: float, message: str) -> None:
     """The request with the bad row is told which row; its batch-mates are answered."""
 
