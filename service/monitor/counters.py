@@ -19,6 +19,7 @@ from service.monitor.drift_counters import DriftCounters, DriftLayout
 from service.monitor.groups import JointGroup, JointGroups
 from service.reference import Reference
 
+# Of width 0.1; 1.0 belongs to the last.
 SCORE_BINS = 10
 SECONDS_PER_DAY = 86_400
 # Seconds from a prediction to its outcome; an hour, a day, a week, a month, a quarter are among them.
@@ -57,11 +58,6 @@ class JoinedOutcome(NamedTuple):
     score: float
     delay_seconds: float
     corrected_from: int | None = None
-
-
-def score_bin(score: Floats) -> Counts:
-    """Scores in [0, 1] -> 0..9, the number of the bin of width 0.1; 1.0 belongs to the last."""
-    return np.minimum((score * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,6 @@ from service.monitor.counters import (
     Explained,
     JoinedOutcome,
     explained_class,
-    score_bin,
 )
 
 MANIFEST = declared(SEX, AGE_BAND, intersections=[("sex", "age_band")])
@@ -70,7 +69,9 @@ def as_dict(table):
 )
 def test_a_score_falls_in_the_bin_that_begins_with_it(score, number):
     """But 1.0 has none of its own."""
-    assert score_bin(np.array([score])).tolist() == [number]
+    counters = Counters(MANIFEST)
+    counters.add_outcomes([JoinedOutcome(counters.groups.nobody, 1, 0, score, 60.0)])
+    assert as_dict(counters.outcome_score_bins) == {(0, number, 0): 1}
 
 
 def test_rows_that_do_not_fit_count_in_no_table():
