@@ -1,7 +1,5 @@
 """What the series and the report of drift say about people: groups by count, no value of a request, no small count."""
 
-import json
-
 import canary
 import drift_truth
 import numpy as np
@@ -12,13 +10,6 @@ from explained import add_explainer, linear_explainer
 from exposition import series
 from referenced import add_reference
 from scraping import scrape
-
-from service.manifest import read_manifest
-from service.monitor.counters import Counters
-from service.monitor.drift_report import drift_report
-from service.monitor.report import fairness_report
-from service.monitor.tally import tally
-from service.reference import Reference
 
 DRIFT = "/v1/models/toy/drift"
 # Whole numbers that count nobody.
@@ -105,43 +96,3 @@ def test_pooled_bins_are_compared_as_scipy_does(serve, package) -> None:
         for name, numbers in expected.items():
             assert entry[name] == pytest.approx(numbers), (entry["feature"], name)
     assert pooled
-
-
-def shown_share(entry, name):
-    """The count that a shown share tells, and the counts of the bins that it is about, where they stand alone."""
-    kinds = drift_truth.SHARES[name]
-    told = round(entry["shares"][name]["value"] * entry["n"])
-    return told, sum(part["n"] for part in entry["bins"] if part["kind"] in kinds)
-
-
-def test_a_share_gives_away_no_small_count(serve, package) -> None:
-    """30 rows below the range are shown; with a share of 35 out of range, 5 above it would follow."""
-    client = serve(suppress_small_cells=True)
-    below, above, inside = ([toy.ROW | {"balance": value}] * n for value, n in ((-99, 30), (99, 5), (1, 100)))
-    client.predict(body(below + above + inside))
-    entry = client.get(DRIFT).json()["features"][4]
-    assert entry["bins"][0]["n"] == 30
-    assert entry["shares"]["out_of_range"] == {"suppressed": True}
-
-
-def test_shares_say_what_the_bins_say(folder) -> None:
-    """A thousand random windows: a share that is shown is the sum of bins that are shown."""
-    manifest = read_manifest(folder)
-    counters = Counters(manifest, Reference.model_validate_json((folder / "reference.json").read_text()))
-    layout = counters.drift.layout
-    fairness = fairness_report(manifest, tally(manifest, []), suppress=True)
-    chance = np.random.default_rng(5)
-    shown = 0
-    for _ in range(1000):
-        values = np.zeros(layout.size)
-        for number in range(5):
-            part = layout.of_feature(values, number)
-            part[:] = chance.choice([0, 1, 4, 9, 11, 30, 200], len(part))
-        for entry in drift_report(layout, values, fairness, suppress=True)["features"]:
-            assert small_counts(entry["bins"]) == []
-            for name, share in entry["shares"].items():
-                if "suppressed" not in share and share["value"] is not None:
-                    told, seen = shown_share(entry, name)
-                    assert told == seen, (entry["feature"], name, json.dumps(entry["bins"]))
-                    shown += 1
-    assert shown > 1000
