@@ -65,6 +65,7 @@ class Batcher:
         self._running: asyncio.Future[list[Outputs | ModelFailed]] | None = None
         self._in_flight: list[_Ticket] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_deadline = 0.0
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plumbline-run")
         self._closed = False
 
@@ -210,10 +211,11 @@ class Batcher:
 
     def _arm(self, deadline: float) -> None:
         """Have `_expire` called at `deadline`, unless it will be called before."""
-        if self._timer is not None and not self._timer.cancelled():
-            if self._timer.when() <= deadline:
+        if self._timer is not None:
+            if self._timer_deadline <= deadline:  # not its when(): uvloop's handle has none where the time is near
                 return
             self._timer.cancel()
+        self._timer_deadline = deadline
         self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     def _expire(self) -> None:

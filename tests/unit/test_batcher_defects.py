@@ -1,0 +1,64 @@
+"""The batcher where something around the model is wrong: no caller hangs, and the next one is served."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+import uvloop
+
+from service.errors import DeadlineExceeded
+from service.runtime.batcher import Batcher
+
+PATIENCE = 10.0  # real seconds after which a caller counts as stranded
+POISON = -1.0
+
+
+class Broken(BaseException):
+    """What `except Exception` does not catch, like the panic of a native library."""
+
+
+def double(X):
+    return X[:, :1] * 2, X
+
+
+def batcher(run=double, *, slow=False, **arguments):
+    limits = {"max_batch_rows": 8, "max_queue_rows": 64, "seconds": lambda rows: 1.0 if slow else 0.0}
+    return Batcher(run, **limits | arguments)
+
+
+async def ask(queue, *values, timeout_seconds=2 * PATIENCE):
+    X = np.array(values, np.float32).reshape(len(values), -1) if values else np.empty((0, 1), np.float32)
+    answer = queue.infer(X, timeout_seconds=timeout_seconds)
+    margin, _ = await asyncio.wait_for(answer, PATIENCE)
+    return margin[:, 0].tolist()
+
+
+def together(*coroutines):
+    async def gather():
+        return await asyncio.gather(*coroutines, return_exceptions=True)
+
+    return asyncio.run(gather())
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_deadlines_less_than_a_millisecond_away_are_deadlines(new_loop):
+    """Several callers at once who may hardly wait; uvloop has no timer for so short a time."""
+    go = threading.Event()
+
+    def run(X):
+        assert go.wait(PATIENCE)
+        return double(X)
+
+    async def scenario():
+        queue = batcher(run, slow=True)
+        patient = asyncio.create_task(ask(queue, 1))
+        await asyncio.sleep(0.01)
+        hurried = (ask(queue, value, timeout_seconds=0.0002) for value in (2, 3, 4))
+        outcomes = await asyncio.gather(*hurried, return_exceptions=True)
+        go.set()
+        assert await patient == [2]
+        return outcomes
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert [type(outcome) for outcome in runner.run(scenario())] == [DeadlineExceeded] * 3
