@@ -144,7 +144,7 @@ class Batcher:
         self._in_flight = batch
         self._running = asyncio.get_running_loop().run_in_executor(self._executor, self._execute, matrices)
         self._running.add_done_callback(self._run_is_over)
-        self._arm(min(ticket.deadline for ticket in batch))
+        self._arm(min(ticket.deadline for ticket in (*batch, *self._queue)))
 
     def _run_is_over(self, running: asyncio.Future[list[Outputs | ModelFailed]]) -> None:
         batch, self._in_flight, self._running = self._in_flight, [], None

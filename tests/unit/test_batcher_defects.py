@@ -41,6 +41,27 @@ def together(*coroutines):
     return asyncio.run(gather())
 
 
+def test_a_deadline_is_kept_though_the_one_in_front_may_wait_longer():
+    """Both arrive in the same turn, and the second finds no room in the first one's run."""
+    go = threading.Event()
+
+    def run(X):
+        assert go.wait(PATIENCE)
+        return double(X)
+
+    async def scenario():
+        queue = batcher(run, slow=True, max_batch_rows=1)
+        patient = asyncio.create_task(ask(queue, 1))
+        hurried = asyncio.create_task(ask(queue, 2, timeout_seconds=0.05))
+        with pytest.raises(DeadlineExceeded):
+            await hurried
+        assert not patient.done()
+        go.set()
+        return await patient
+
+    assert asyncio.run(scenario()) == [2]
+
+
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_deadlines_less_than_a_millisecond_away_are_deadlines(new_loop):
     """Several callers at once who may hardly wait; uvloop has no timer for so short a time."""
