@@ -158,15 +158,18 @@ class Batcher:
 
     def _execute(self, matrices: list[Floats]) -> list[Outputs | ModelFailed]:
         """One answer per matrix, from one run where possible."""
-        X = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
         try:
-            margin, probability = self._run_chunks(X)
+            return self._answers(matrices)
         except Exception:  # noqa: BLE001 - ONNX Runtime's exceptions share no base class; the next lines find the culprit
             if len(matrices) == 1:
-                return [ModelFailed("the model failed on this row", row=self._failing_row(X))]
+                return [ModelFailed("the model failed on this row", row=self._failing_row(matrices[0]))]
             return [self._execute([matrix])[0] for matrix in matrices]
+
+    def _answers(self, matrices: list[Floats]) -> list[Outputs | ModelFailed]:
+        """One answer per matrix, from one run; raises what the run does."""
         if len(matrices) == 1:
-            return [_finite(margin, probability)]
+            return [_finite(*self._run_chunks(matrices[0]))]
+        margin, probability = self._run_chunks(np.concatenate(matrices))
         all_finite = bool(np.isfinite(margin).all() and np.isfinite(probability).all())
         answers: list[Outputs | ModelFailed] = []
         start = 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import uvloop
 
-from service.errors import DeadlineExceeded
+from service.errors import DeadlineExceeded, ModelFailed
 from service.runtime.batcher import Batcher
 
 PATIENCE = 10.0  # real seconds after which a caller counts as stranded
@@ -39,6 +39,19 @@ def together(*coroutines):
         return await asyncio.gather(*coroutines, return_exceptions=True)
 
     return asyncio.run(gather())
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["on the loop", "in a thread"])
+def test_rows_that_cannot_be_joined_are_run_apart(slow):
+    """Matrices of different widths: each is answered, as it would be alone."""
+    queue = batcher(slow=slow)
+    assert together(ask(queue, 1), ask(queue, (2, 2)), ask(queue, 3)) == [[2], [4], [6]]
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["on the loop", "in a thread"])
+def test_outputs_without_columns_are_the_models_failure(slow):
+    queue = batcher(lambda X: (X[:, 0], np.where(X[:, 0] > 1, np.inf, 1)), slow=slow)
+    assert [type(outcome) for outcome in together(ask(queue, 1), ask(queue, 2))] == [ModelFailed] * 2
 
 
 def test_a_deadline_is_kept_though_the_one_in_front_may_wait_longer():
