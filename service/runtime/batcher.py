@@ -136,19 +136,36 @@ class Batcher:
         self._scheduled = False
         if self._running is not None or not (batch := self._take()):
             return
+        try:
+            self._start(batch)
+        except BaseException:
+            self._abandon(batch)
+            raise
+
+    def _start(self, batch: list[_Ticket]) -> None:
         matrices = [ticket.X for ticket in batch]
         if self._seconds(sum(map(len, matrices))) <= INLINE_SECONDS:
             self._deliver(batch, self._execute(matrices))
             self._reschedule()
             return
-        self._in_flight = batch
         self._running = asyncio.get_running_loop().run_in_executor(self._executor, self._execute, matrices)
+        self._in_flight = batch
         self._running.add_done_callback(self._run_is_over)
         self._arm(min(ticket.deadline for ticket in (*batch, *self._queue)))
 
     def _run_is_over(self, running: asyncio.Future[list[Outputs | ModelFailed]]) -> None:
         batch, self._in_flight, self._running = self._in_flight, [], None
-        self._deliver(batch, running.result())
+        try:
+            self._deliver(batch, running.result())
+        except BaseException:
+            self._abandon(batch)
+            raise
+        self._reschedule()
+
+    def _abandon(self, batch: list[_Ticket]) -> None:
+        """For a run that could not be started, or that raised what is no model's failure."""
+        for ticket in batch:
+            _fail(ticket, NotReady("the run of the model was broken off"))
         self._reschedule()
 
     def _reschedule(self) -> None:

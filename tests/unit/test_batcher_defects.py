@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import uvloop
 
-from service.errors import DeadlineExceeded, ModelFailed
+from service.errors import DeadlineExceeded, ModelFailed, NotReady
 from service.runtime.batcher import Batcher
 
 PATIENCE = 10.0  # real seconds after which a caller counts as stranded
@@ -52,6 +52,82 @@ def test_rows_that_cannot_be_joined_are_run_apart(slow):
 def test_outputs_without_columns_are_the_models_failure(slow):
     queue = batcher(lambda X: (X[:, 0], np.where(X[:, 0] > 1, np.inf, 1)), slow=slow)
     assert [type(outcome) for outcome in together(ask(queue, 1), ask(queue, 2))] == [ModelFailed] * 2
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["on the loop", "in a thread"])
+def test_a_run_that_breaks_off_is_told_to_its_callers_and_not_to_the_next(slow):
+    """Whatever a run raises; those who wait behind it are answered."""
+    broken = [True]
+
+    def run(X):
+        if broken.pop() if broken else False:
+            raise Broken
+        return double(X)
+
+    queue = batcher(run, slow=slow, max_batch_rows=2)
+
+    async def scenario():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+        return await asyncio.gather(*(ask(queue, value) for value in (1, 2, 3)), return_exceptions=True)
+
+    told: list[BaseException] = []
+    first, second, third = asyncio.run(scenario())
+    assert (type(first), type(second), third) == (NotReady, NotReady, [6])
+    assert [type(error) for error in told] == [Broken]
+
+
+def test_an_interrupt_from_the_keyboard_stops_the_loop_and_strands_nobody():
+    """It arrives while the model runs on the loop."""
+
+    def run(X):
+        if X[0, 0] == POISON:
+            raise KeyboardInterrupt
+        return double(X)
+
+    loop = asyncio.new_event_loop()
+    queue = batcher(run)
+    interrupted = loop.create_task(ask(queue, POISON))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(interrupted)
+    with pytest.raises(NotReady):
+        loop.run_until_complete(interrupted)
+    assert loop.run_until_complete(ask(queue, 1)) == [2]
+    loop.close()
+
+
+def test_a_defect_in_the_estimate_fails_its_callers_and_not_the_next():
+    broken = [True]
+
+    def seconds(rows):
+        if broken.pop() if broken else False:
+            raise ZeroDivisionError
+        return 0.0
+
+    async def scenario():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        return await asyncio.gather(*(ask(queue, value) for value in (1, 2, 3)), return_exceptions=True)
+
+    queue = batcher(seconds=seconds, max_batch_rows=2)
+    first, second, third = asyncio.run(scenario())
+    assert (type(first), type(second), third) == (NotReady, NotReady, [6])
+
+
+def test_a_thread_that_cannot_be_started_fails_its_callers_and_not_the_next(monkeypatch):
+    """As where the limit of processes is reached."""
+
+    async def scenario():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        with monkeypatch.context() as limited:
+            limited.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(NotReady):
+                await ask(queue, 1)
+        return await ask(queue, 2)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    queue = batcher(slow=True)
+    assert asyncio.run(scenario()) == [4]
 
 
 def test_a_deadline_is_kept_though_the_one_in_front_may_wait_longer():
