@@ -102,11 +102,11 @@ class Batcher:
             _fail(ticket, NotReady("the model is being unloaded"))
         self._queue.clear()
         self.waiting_rows = 0
+        self._executor.shutdown(wait=False)  # the thread ends with its run, even if nobody waits for it here
         if self._running is not None:
             await asyncio.wait([self._running])
         if self._timer is not None:
             self._timer.cancel()
-        self._executor.shutdown(wait=False)
 
     def _backlog(self) -> float:
         batches = 1 + self.waiting_rows // self.max_batch_rows

@@ -172,3 +172,27 @@ def test_deadlines_less_than_a_millisecond_away_are_deadlines(new_loop):
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         assert [type(outcome) for outcome in runner.run(scenario())] == [DeadlineExceeded] * 3
+
+
+def test_the_thread_ends_although_closing_is_given_up():
+    """Whoever closes need not wait for the run."""
+    go, threads = threading.Event(), []
+
+    def run(X):
+        threads.append(threading.current_thread())
+        assert go.wait(PATIENCE)
+        return double(X)
+
+    async def scenario():
+        queue = batcher(run, slow=True)
+        running = asyncio.create_task(ask(queue, 1))
+        while not threads:
+            await asyncio.sleep(0.001)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(queue.close(), 0.01)
+        go.set()
+        assert await running == [2]
+        await asyncio.to_thread(threads[0].join, PATIENCE)
+        return threads[0].is_alive()
+
+    assert asyncio.run(scenario()) is False
