@@ -180,7 +180,8 @@ class Batcher:
         except Exception:  # noqa: BLE001 - ONNX Runtime's exceptions share no base class; the next lines find the culprit
             if len(matrices) == 1:
                 return [ModelFailed("the model failed on this row", row=self._failing_row(matrices[0]))]
-            return [self._execute([matrix])[0] for matrix in matrices]
+            middle = len(matrices) // 2
+            return self._execute(matrices[:middle]) + self._execute(matrices[middle:])
 
     def _answers(self, matrices: list[Floats]) -> list[Outputs | ModelFailed]:
         """One answer per matrix, from one run; raises what the run does."""
@@ -213,12 +214,16 @@ class Batcher:
 
     def _failing_row(self, X: Floats) -> int:
         """Index of the first row that fails alone; the last one if each succeeds alone (a failure by the company)."""
-        for row in range(len(X)):
+        start, end = 0, len(X)
+        while end - start > 1:
+            middle = (start + end) // 2
             try:
-                self._run_chunks(X[row : row + 1])
+                self._run_chunks(X[start:middle])
             except Exception:  # noqa: BLE001 - as in _execute
-                return row
-        return len(X) - 1
+                end = middle
+            else:
+                start = middle
+        return start
 
     def _deliver(self, batch: list[_Ticket], answers: list[Outputs | ModelFailed]) -> None:
         for ticket, answer in zip(batch, answers, strict=True):

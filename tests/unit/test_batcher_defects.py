@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import uvloop
 
-from service.errors import DeadlineExceeded, ModelFailed, NotReady
+from service.errors import DeadlineExceeded, ModelFailed, NotReady, QueueFull
 from service.runtime.batcher import Batcher
 
 PATIENCE = 10.0  # real seconds after which a caller counts as stranded
@@ -196,3 +196,40 @@ def test_the_thread_ends_although_closing_is_given_up():
         return threads[0].is_alive()
 
     assert asyncio.run(scenario()) is False
+
+
+def test_finding_the_bad_row_takes_few_runs():
+    """One bad row in a thousand, alone or among many callers, does not hold everyone up for a thousand runs."""
+    sizes = []
+
+    def run(X):
+        sizes.append(len(X))
+        if (X == POISON).any():
+            raise ValueError
+        return double(X)
+
+    bounds = {"max_batch_rows": 256, "max_queue_rows": 4096}
+    values = [*range(999), POISON]
+    (failed,) = together(ask(batcher(run, **bounds), *values))
+    assert failed.row == 999
+    assert len(sizes) < 20
+    sizes.clear()
+    queue = batcher(run, **bounds)
+    *answers, failed = together(*(ask(queue, value) for value in values[-256:]))
+    assert answers == [[2 * value] for value in values[-256:-1]]
+    assert failed.row == 0
+    assert len(sizes) < 20
+
+
+def test_no_rows_are_answered_with_no_rows():
+    """Nobody's row is to blame where there is none."""
+    queue = batcher()
+    assert together(ask(queue), ask(queue, 1)) == [[], [2]]
+
+
+def test_more_rows_than_may_ever_wait_are_refused():
+    """The settings see to it that no request is as large; here it is an error, not a wait."""
+    queue = batcher(max_queue_rows=4)
+    outcomes = together(ask(queue, *range(5)), ask(queue, *range(4)))
+    assert isinstance(outcomes[0], QueueFull)
+    assert outcomes[1] == [0, 2, 4, 6]
