@@ -1,10 +1,15 @@
 """Requests that share a batch, a queue or a failing model: each gets its own answer, or its own refusal."""
 
+import asyncio
 import math
 
 import pytest
 from exposition import value
+from starlette.requests import Request
 from toy import request, write_leaky
+
+from service.api.http_errors import plumbline_error
+from service.errors import QueueFull
 
 
 def probabilities(response):
@@ -73,6 +78,31 @@ def test_a_full_queue_of_one_model_does_not_refuse_for_another(serve):
     slow = client.together(*[{"instances": [{"level": 0, "turns": 100_000}]}] * 3, model="slow")
     assert 503 in [response.status_code for response in slow]
     assert client.predict(request()).status_code == 200
+
+
+def test_more_load_than_a_slow_model_takes_is_refused_at_the_bound(serve):
+    """Refused at once, not queued: what waits stays within the bound, and all that was let in is answered."""
+    client = serve(max_instances=2, max_batch_rows=2, max_queue_rows=8)
+    body = {"instances": [{"level": 0, "turns": 20_000}] * 2}
+    responses = client.together(*[body] * 40, model="slow")
+    answered = [response for response in responses if response.status_code == 200]
+    refused = [response for response in responses if response.status_code == 503]
+    assert len(answered) + len(refused) == 40
+    assert len(answered) >= 4  # as many as may wait
+    assert refused
+    for response in refused:
+        assert response.json() == {"error": "8 rows are waiting already"}
+        assert response.headers["retry-after"].isdecimal()
+        assert int(response.headers["retry-after"]) >= 1
+    assert probabilities(client.predict(body, model="slow")) == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(("estimate", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.01, "2"), (61.5, "62")])
+def test_the_time_to_come_back_is_in_whole_seconds_rounded_up(estimate, header):
+    """And at least one: an estimate below a second is no reason to come back at once."""
+    refusal = QueueFull("busy", retry_after_seconds=estimate)
+    response = asyncio.run(plumbline_error(Request({"type": "http"}), refusal))
+    assert (response.status_code, response.headers["retry-after"]) == (503, header)
 
 
 def test_an_answer_that_comes_too_late_is_a_504(serve):
