@@ -33,7 +33,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.busy += 1
         try:
             set_outcome, outcome = future.set_result, function(*arguments)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the future tells
             set_outcome, outcome = future.set_exception, error
         self.call_later(self._duration(), self._finish, set_outcome, outcome)
         return future

@@ -131,7 +131,7 @@ class Watch:
         X = np.array([caller.numbers, caller.kinds], np.float32).T
         try:
             caller.outcome = await self.batcher.infer(X, timeout_seconds=caller.timeout_seconds)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - judged at the end
             caller.outcome = error
         finally:
             caller.finished_at = self.loop.time()
@@ -141,6 +141,8 @@ class Watch:
         if self.closing_at is None:
             self.closing_at = self.loop.time()
         await self.batcher.close()
+        if self.loop.busy:
+            self.complaints.append("closed while the model runs")
 
     def judge(self, caller):
         """Whether the outcome is this caller's own, at its time."""
@@ -153,7 +155,8 @@ class Watch:
                 assert caller.finished_at == caller.cancelled_at
             case QueueFull():
                 batches = outcome.retry_after_seconds / self.seconds(self.max_batch_rows)
-                assert 1 <= batches <= 1 + self.max_queue_rows / self.max_batch_rows
+                waiting = self.max_queue_rows - caller.room
+                assert waiting / self.max_batch_rows < batches <= 1 + waiting / self.max_batch_rows
                 assert caller.finished_at == caller.asked_at
             case NotReady():
                 assert not caller.ran
@@ -172,28 +175,33 @@ class Watch:
                 raise AssertionError(f"{outcome!r} is nobody's outcome")
 
 
+KINDS = st.sampled_from([GOOD] * 7 + [NAN, NAN, RAISES, LOST])
+ROWS = st.one_of(st.lists(st.just(GOOD), min_size=1, max_size=4), st.lists(KINDS, min_size=1, max_size=14))
+TIMEOUTS = st.sampled_from([LONG, LONG, LONG, 1, 2, 3, 5, 8, 0, -1])
+
+
 class Interleavings(RuleBasedStateMachine):
     """Requests, cancellations, closings and the passing of time, in any order."""
 
     @initialize(
-        max_batch_rows=st.integers(1, 6),
+        max_batch_rows=st.integers(1, 10),
         max_queue_rows=st.integers(4, 40),
         quick_rows=st.sampled_from([0, 2, 5, LONG]),
         durations=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+        open_for=st.sampled_from([0, 10, 20, LONG]),
     )
-    def start(self, **bounds):
+    def start(self, open_for, **bounds):
         self.watch = Watch(**bounds)
         self.loop = self.watch.loop
+        self.open_for = open_for  # requests, before there may be a closing
         self.closings: list[asyncio.Task] = []
 
-    @rule(
-        kinds=st.lists(st.sampled_from([GOOD] * 9 + [RAISES, LOST, NAN]), min_size=1, max_size=14),
-        timeout_seconds=st.sampled_from([LONG, LONG, LONG, 1, 2, 3, 5, 8, 0, -1]),
-    )
-    def ask(self, kinds, timeout_seconds):
-        caller = Caller(kinds, timeout_seconds)
-        caller.task = self.loop.create_task(self.watch.ask(caller))
-        self.watch.callers.append(caller)
+    @rule(requests=st.lists(st.tuples(ROWS, TIMEOUTS), min_size=1, max_size=5))
+    def ask(self, requests):
+        for kinds, timeout_seconds in requests:
+            caller = Caller(kinds, timeout_seconds)
+            caller.task = self.loop.create_task(self.watch.ask(caller))
+            self.watch.callers.append(caller)
 
     @precondition(lambda self: any(caller.waits for caller in self.watch.callers))
     @rule(data=st.data())
@@ -211,6 +219,7 @@ class Interleavings(RuleBasedStateMachine):
     def wait(self, seconds):
         self.loop.run_until_complete(asyncio.sleep(seconds))
 
+    @precondition(lambda self: len(self.watch.callers) > self.open_for)
     @rule(given_up=st.booleans())
     def close(self, given_up):
         closing = self.loop.create_task(self.watch.close())
