@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.api import health, openapi, v1
+from service.api import health, openapi, repository, v1
 from service.api.answering import Answering
 from service.api.direct import Direct
 from service.api.drift import DRIFT_PATH, DriftReports
@@ -25,6 +26,7 @@ from service.api.outcomes import OUTCOMES_PATH, Outcomes, OutcomesSchema
 from service.api.recording import Recorder
 from service.api.reports import ReportThread
 from service.api.sampling import Sampler
+from service.leaving import SeeingOff
 from service.manifest import MODEL_FILE
 from service.middleware import FairnessMiddleware
 from service.monitor.exposition import MonitorExposition, check_series
@@ -32,8 +34,9 @@ from service.monitor.metrics import Metrics, ModelCollector
 from service.monitor.monitor import FairnessMonitor
 from service.records.outcomes import RESULTS
 from service.records.records import Records
+from service.reloading import Reloading
 from service.runtime.limiter import Limiter
-from service.runtime.repository import Model, Repository, Runtime, open_repository
+from service.runtime.repository import Model, Repository, Runtime, load_package, open_repository
 from service.runtime.session import check_one_runtime
 from service.runtime.threads import available_cpus
 from service.settings import Settings
@@ -51,17 +54,21 @@ class Service:
 
     def __init__(self, settings: Settings, *, watched: bool) -> None:
         self.settings = settings
+        self._watched = watched
         self.repository = Repository()
         self.draining = False
         self.waterfalls = Waterfalls()
         self.limiter = Limiter(max_rows=settings.max_explain_rows)
         self.metrics = Metrics(CollectorRegistry())
         self.metrics.registry.register(
-            ModelCollector(loaded=self._loaded, refused=lambda: list(self.repository.failures))
+            ModelCollector(loaded=self._loaded, refused=lambda: list(self.repository.reasons()))
         )
         self.monitor = FairnessMonitor()
         self.exposition = MonitorExposition(
-            lambda: self.monitor.snapshot((model, model.manifest, model.reference) for model in self.repository)
+            lambda: self.monitor.snapshot(
+                ((model, model.manifest, model.reference) for model in self.repository),
+                [counters for key, counters in self.seeing_off.counters().items() if not self._serves(key)],
+            )
         )
         self.metrics.watch_monitor(lambda: self.monitor.failures, lambda: self.monitor.last_success_seconds)
         self.records = self._make_records()
@@ -74,6 +81,15 @@ class Service:
         self.upkeep = None
         if self.records is not None:
             self.upkeep = Upkeep(self.records, self.recorder, self.monitor, retention_days=settings.retention_days)
+        self.seeing_off = SeeingOff(self.monitor, self.upkeep, self._forget)
+        self.reloading = Reloading(
+            lambda: self.repository,
+            settings.models,
+            load=self._load,
+            admit=self._admit,
+            exchanged=self._exchanged,
+            refused=self.metrics.count_load_failure,
+        )
         self.report_thread = ReportThread(self._save_sums, timeout_seconds=settings.report_timeout_seconds)
         self.fairness = FairnessReports(
             self.records,
@@ -108,14 +124,10 @@ class Service:
     def open(self) -> None:
         """Load the models. Raises ConfigurationError or PackageError where starting makes no sense."""
         check_one_runtime()
-        runtime = Runtime(
-            device=self.settings.device,
-            threads=self.settings.threads or available_cpus(),
-            max_batch_rows=self.settings.max_batch_rows,
-            max_queue_rows=self.settings.max_queue_rows,
+        self.reloading.begin()
+        self.repository = open_repository(
+            self.settings.models, self._load, pinned=self.settings.pinned, refused=self.metrics.count_load_failure
         )
-        accept = partial(check_series, most=self.settings.max_series)
-        self.repository = open_repository(self.settings.models, runtime, self.metrics.batch_observer, accept)
         for model in self.repository:
             self.metrics.expect(model.manifest, fates=RESULTS)
         if self.records is not None:
@@ -130,9 +142,16 @@ class Service:
         """Begin what goes on beside the requests."""
         if self.upkeep is not None:
             self.upkeep.start(self.repository)
+        if self.settings.poll_seconds > 0:
+            self.reloading.poll(self.settings.poll_seconds)
+
+    def reload(self) -> None:
+        """Load what has changed, soon."""
+        self.reloading.begin_load_all()
 
     async def close(self) -> None:
         """Finish what is under way: runs, counts, records."""
+        await self.reloading.close()
         self.sampler.close()
         self.limiter.close()
         self.waterfalls.close()
@@ -141,6 +160,7 @@ class Service:
         give_up = time.monotonic() + self.settings.shutdown_seconds
         if self.records is not None:
             await self.records.drain(self.settings.shutdown_seconds)  # what is recorded by then is counted, and saved
+        await self.seeing_off.close()
         if self.upkeep is not None:
             self.upkeep.close(self.repository)
         if self.records is not None:
@@ -159,6 +179,39 @@ class Service:
         if self.records is not None and self.records.awaited and self.records.writer.trouble is not None:
             reasons.append(self.records.writer.trouble)
         return reasons
+
+    def _load(self, folder: Path) -> Model:
+        """Of a package, in whichever thread."""
+        runtime = Runtime(
+            device=self.settings.device,
+            threads=self.settings.threads or available_cpus(),
+            max_batch_rows=self.settings.max_batch_rows,
+            max_queue_rows=self.settings.max_queue_rows,
+        )
+        accept = partial(check_series, most=self.settings.max_series)
+        return load_package(folder, runtime, self.metrics.batch_observer, accept)
+
+    async def _admit(self, model: Model) -> None:
+        """What the records say of a package comes before the first prediction."""
+        if self.records is not None:
+            await self.records.note(model.manifest)
+
+    def _exchanged(self, old: Model | None, new: Model | None) -> None:
+        """See `old` off; show from the start what will be counted of `new`."""
+        if new is not None:
+            self.metrics.expect(new.manifest, fates=RESULTS)
+        if old is not None and new is not None:
+            self.metrics.forget_features(old.manifest, new.manifest)
+        if old is not None:
+            self.seeing_off.begin(old, self.recorder.watched(old) if self._watched else None)
+
+    def _serves(self, key: str) -> bool:
+        return self.repository.loaded(key) is not None
+
+    def _forget(self, key: str) -> None:
+        """The last of a model has gone; another package may have come under its key."""
+        if not self._serves(key):
+            self.metrics.forget_model(*key.split("/"))
 
     def _model(self, name: str, version: str | None) -> Model:
         return self.repository.latest(name) if version is None else self.repository.version(name, version)
@@ -245,6 +298,8 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
     app.router.routes.append(Route(FAIRNESS_PATH, service.fairness.__call__, methods=["GET"]))
     app.router.routes.append(Route(DRIFT_PATH, service.drift.__call__, methods=["GET"]))
     app.include_router(health.routes(service.why_not_ready))
+    control = repository.Control(service.reloading.index, service.reloading.load, service.reloading.unload)
+    app.include_router(repository.routes(control, allowed=settings.repository_control))
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

@@ -9,6 +9,7 @@
     |  |- BodyTooLarge          the body exceeds the byte limit
     |  |- TooManyInstances      more instances than one request may have
     |  |- UnsupportedMediaType  the body is not JSON
+    |  |- NotAllowed            the service is set up not to do that
     |  `- UnknownModel          no such model, version or verb
     `- InferenceError           the request was fine, an answer could not be given
        |- NotReady              the model is not loaded and checked
@@ -31,12 +32,30 @@ class ConfigurationError(PlumblineError):
     """A setting, an environment variable or an installed package is not what it must be."""
 
 
+# Where a package may be refused.
+LOADING_STEPS = (
+    "manifest",
+    "files",
+    "reference",
+    "series",
+    "graph",
+    "golden_rows",
+    "explainer",
+    "device",
+    "records",
+)
+
+
 class PackageError(PlumblineError):
-    """A model package breaks its contract."""
+    """A model package breaks its contract. `step` is one of LOADING_STEPS."""
+
+    step = "manifest"
 
 
 class ProviderError(PlumblineError):
     """ONNX Runtime would not run on the device that was asked for."""
+
+    step = "device"
 
 
 class RequestError(PlumblineError):
@@ -73,6 +92,10 @@ class TooManyInstances(RequestError):
 
 class UnsupportedMediaType(RequestError):
     """The body is declared as something other than JSON."""
+
+
+class NotAllowed(RequestError):
+    """The service is set up not to do that for callers."""
 
 
 class UnknownModel(RequestError):

@@ -1,6 +1,7 @@
 """The HTTP server's life: uvicorn, and what SIGTERM means here (unready, drain, exit)."""
 
 import asyncio
+import contextlib
 import shlex
 import signal
 import socket
@@ -38,8 +39,8 @@ def greeting(repository: Repository, address: str) -> str:
     lines = [f"\nDocumentation: {address}/docs"]
     if reasons := repository.why_not_ready():
         lines.append("Not ready: " + "; ".join(reasons))
-    if repository.models:
-        smallest = min(map(repository.latest, repository.models), key=lambda model: len(model.manifest.features))
+    if models := [model for model in map(repository.default, repository.models) if model is not None]:
+        smallest = min(models, key=lambda model: len(model.manifest.features))
         body = shlex.quote(orjson.dumps(example(smallest)).decode())
         path = f"{address}/v1/models/{smallest.manifest.name}:predict"
         lines.append(f"Try:\n  curl {path} -H 'content-type: application/json' -d {body}\n")
@@ -71,6 +72,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, then tell a person what to try."""
         await super().startup(sockets)
+        with contextlib.suppress(NotImplementedError, AttributeError):  # not on Windows
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._service.reload)
         if self._greet and self.started:
             port = next(s.getsockname()[1] for server in self.servers for s in server.sockets)
             print(greeting(self._service.repository, f"http://{self.config.host}:{port}"), file=sys.stderr, flush=True)  # noqa: T201 - for a person, not for the log

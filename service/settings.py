@@ -12,6 +12,7 @@ from service.errors import ConfigurationError
 PREFIX = "PLUMBLINE_"
 # Read by the test suite, not by the service.
 TEST_PREFIX = "PLUMBLINE_TEST_"
+PINNED = r"[A-Za-z0-9][A-Za-z0-9._-]*=[1-9][0-9]{0,17}"
 
 
 class Settings(BaseSettings):
@@ -20,6 +21,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     models: Path = Field(default=Path("models/repository"), description="folder of packages, NAME/VERSION/")
+    default_versions: str = Field(
+        default="",
+        pattern=rf"^({PINNED}(,{PINNED})*)?$",
+        description="versions that answer where none is named, such as transaction=1,diagnosis=2; else the highest",
+    )
+    poll_seconds: float = Field(
+        default=0.0, ge=0, le=86_400, description="between looks for changed packages; 0 is off"
+    )
+    repository_control: bool = Field(default=False, description="let callers load and unload models")
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str = Field(
@@ -69,7 +79,15 @@ class Settings(BaseSettings):
             raise ValueError("max_queue_rows must hold one request of max_instances")
         if self.max_audit_rows < self.max_instances:
             raise ValueError("max_audit_rows must hold one request of max_instances")
+        if len(self.pinned) < len(self.default_versions.split(",")) and self.default_versions:
+            raise ValueError("default_versions must name each model once")
         return self
+
+    @property
+    def pinned(self) -> dict[str, int]:
+        """`default_versions`: model name -> version."""
+        pairs = (part.split("=") for part in self.default_versions.split(",") if part)
+        return {name: int(version) for name, version in pairs}
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 
 import structlog
@@ -36,6 +36,7 @@ class Upkeep:
         self._monitor = monitor
         self._retention_seconds = retention_days * SECONDS_PER_DAY
         self._task: asyncio.Task[None] | None = None
+        self._leaving: list[Watched] = []
 
     def start(self, repository: Repository) -> None:
         """Begin; the first time soon after."""
@@ -50,7 +51,25 @@ class Upkeep:
 
     async def save(self, repository: Repository) -> None:
         """Write the sums that have changed. Raises what the records raise."""
-        for job, saved in self._submit(repository):
+        await self._save(self._submit(repository))
+
+    def retire(self, watched: Watched) -> None:
+        """Save what was counted for this model, although it is in no repository any more, until `let_go`."""
+        self._leaving.append(watched)
+
+    async def let_go(self, watched: Watched) -> None:
+        """Save a last time what was counted for a model that has gone, however long the database does not answer."""
+        while True:
+            try:
+                await self._save(self._submit_each([watched]))
+                break
+            except PlumblineError:
+                await asyncio.sleep(SAVE_SECONDS)
+        self._leaving.remove(watched)
+
+    @staticmethod
+    async def _save(submitted: list[tuple[Job, Callable[[], None]]]) -> None:
+        for job, saved in submitted:
             await job.answer(time.monotonic() + PATIENCE_SECONDS)
             saved()
 
@@ -67,9 +86,11 @@ class Upkeep:
     def _submit(self, repository: Repository) -> list[tuple[Job, Callable[[], None]]]:
         """Work under way, and what to do when it is done."""
         self._monitor.flush()
+        return self._submit_each([*map(self._recorder.watched, repository), *self._leaving])
+
+    def _submit_each(self, models: Iterable[Watched]) -> list[tuple[Job, Callable[[], None]]]:
         submitted = []
-        for model in repository:
-            watched = self._recorder.watched(model)
+        for watched in models:
             submitted += [*self._attributions(watched), *self._drift(watched)]
         return submitted
 
@@ -81,7 +102,7 @@ class Upkeep:
                 for (day, groups), total in changed.items()
             ]
             numbers = {key: total.rows for key, total in changed.items()}
-            job = self._records.submit(SaveAttributions(self._records.replica, rows))
+            job = self._records.submit(SaveAttributions(watched.source, rows))
             yield job, partial(self._monitor.attributions_saved, watched.counters, numbers)
 
     def _drift(self, watched: Watched) -> Iterator[tuple[Job, Callable[[], None]]]:
@@ -89,7 +110,7 @@ class Upkeep:
         changed = {} if drift is None else self._monitor.changed_slots(drift)
         if drift is not None and changed:
             rows = [SlotCounts(watched.package, slot, counts.tolist()) for slot, counts in changed.items()]
-            job = self._records.submit(SaveDriftCounts(self._records.replica, rows))
+            job = self._records.submit(SaveDriftCounts(watched.source, rows))
             yield job, partial(self._monitor.slots_saved, drift, changed)
 
     async def _work(self, repository: Repository) -> None:

@@ -12,6 +12,7 @@ from service import errors
 
 STATUS: dict[type[errors.PlumblineError], int] = {
     errors.InvalidRequest: 400,
+    errors.NotAllowed: 403,
     errors.UnknownModel: 404,
     errors.BodyTooLarge: 413,
     errors.TooManyInstances: 413,

@@ -42,7 +42,8 @@ def document(app: FastAPI, repository: Repository, schemas: Schemas, outcomes: O
         for operation in operations.values():
             operation["responses"].pop("422", None)
     for name in sorted(repository.models):
-        newest = repository.latest(name)
+        if (newest := repository.default(name)) is None:
+            continue
         made["paths"][f"/v1/models/{name}:predict"] = {"post": _operation(newest, schemas, components)}
         if newest.explainer is not None:
             made["paths"][f"/v1/models/{name}:explain"] = {
@@ -52,10 +53,9 @@ def document(app: FastAPI, repository: Repository, schemas: Schemas, outcomes: O
         made["paths"][f"/v1/models/{name}/fairness"] = {"get": _fairness(newest.manifest)}
         if newest.reference is not None:
             made["paths"][f"/v1/models/{name}/drift"] = {"get": _drift(newest.manifest)}
-        for version in sorted(repository.models[name]):
-            model = repository.version(name, str(version))
-            path = f"/v1/models/{name}/versions/{version}:predict"
-            made["paths"][path] = {"post": _operation(model, schemas, components, versioned=True)}
+    for model in repository:
+        path = f"/v1/models/{model.manifest.name}/versions/{model.manifest.version}:predict"
+        made["paths"][path] = {"post": _operation(model, schemas, components, versioned=True)}
     return made
 
 
@@ -149,7 +149,7 @@ def _report(manifest: Manifest, name: str, summary: str, window: str, *parameter
         "parameters": [
             _parameter("window", "Predictions of the last hours or days.", windows),
             *parameters,
-            _parameter("version", "A version other than the newest.", {"type": "string"}),
+            _parameter("version", "A version other than the default.", {"type": "string"}),
         ],
         "responses": _answers("The report.", report, ("400", "501", "503", "504")),
     }

@@ -4,6 +4,7 @@ Sensitive features enter here as declared groups; features and explanations are 
 """
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,11 +29,15 @@ from service.runtime.repository import Model
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What recording a model's predictions takes."""
+    """What recording a model's predictions takes.
+
+    `source` names these counters in the records: a package that comes again begins to count anew, beside the old sums.
+    """
 
     counters: Counters
     package: str
     class_names: list[str]
+    source: str
 
 
 class Recorder:
@@ -61,7 +66,9 @@ class Recorder:
             manifest = model.manifest
             assert self._monitor is not None
             counters = self._monitor.watch(model, manifest, model.reference)
-            found = self._watched[model] = Watched(counters, package_key(manifest), counters.class_names)
+            found = self._watched[model] = Watched(
+                counters, package_key(manifest), counters.class_names, uuid.uuid4().hex
+            )
         return found
 
     def inference(

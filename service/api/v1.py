@@ -182,12 +182,12 @@ def routes(repository: Callable[[], Repository]) -> APIRouter:
 
     @router.get("/v1/models/{name:model}", summary="What a model takes and answers")
     def describe_model(name: str) -> Response:
-        return JSONResponse(_describe(repository().latest(name), versions=sorted(repository().models[name])))
+        return JSONResponse(_describe(repository().latest(name), versions=repository().versions(name)))
 
     @router.get("/v1/models/{name:model}/versions/{version:model}", summary="The same, of one version")
     def describe_version(name: str, version: str) -> Response:
         model = repository().version(name, version)
-        return JSONResponse(_describe(model, versions=sorted(repository().models[name])))
+        return JSONResponse(_describe(model, versions=repository().versions(name)))
 
     @router.get("/v1/models/{name:model}/card", summary="The model card, Markdown", response_class=PlainTextResponse)
     def card(name: str) -> Response:

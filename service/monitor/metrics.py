@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.errors import REFUSAL_REASONS, InvalidValue
+from service.errors import LOADING_STEPS, REFUSAL_REASONS, InvalidValue, PlumblineError
 from service.manifest import Manifest
 
 # A `_created` series for each counter would double the exposition and nobody reads them.
@@ -87,6 +87,12 @@ class Metrics:
             ("model_name", "result"),
             registry=registry,
         )
+        self.load_failures = Counter(
+            "plumbline_model_load_failures",
+            "Attempts to load a package that was refused, by the step that refused it.",
+            ("model_name", "step"),
+            registry=registry,
+        )
         self.audit_rows = Counter(
             "plumbline_audit_rows", "Rows of attempts to write to the records.", ("result",), registry=registry
         )
@@ -106,6 +112,14 @@ class Metrics:
             self.explanation_samples.labels(manifest.name, manifest.version, result)
         for name, reason in itertools.product(manifest.feature_names, REFUSAL_REASONS):
             self.refused_values.labels(manifest.name, manifest.version, name, reason)
+        for step in LOADING_STEPS:
+            self.load_failures.labels(manifest.name, step)
+        for histogram in (self.batch_rows, self.batch_latency):
+            histogram.labels(manifest.name, manifest.version)
+
+    def count_load_failure(self, model_name: str, error: PlumblineError) -> None:
+        """Count a package that was refused; what is not its own fault is that of the records."""
+        self.load_failures.labels(model_name, getattr(error, "step", "records")).inc()
 
     def count_refused(self, manifest: Manifest, error: InvalidValue) -> None:
         """Count a request that a value was refused in."""
@@ -120,6 +134,12 @@ class Metrics:
         """Show how the fairness monitor itself does."""
         self.registry.register(MonitorCollector(failures, last_success_seconds))
 
+    def forget_features(self, old: Manifest, new: Manifest) -> None:
+        """Remove the series of features that the package which took the place of another one does not have."""
+        for name in set(old.feature_names) - set(new.feature_names):
+            labels = {"model_name": old.name, "model_version": old.version, "feature": name}
+            self.refused_values.remove_by_labels(labels)
+
     def forget_model(self, model_name: str, model_version: str) -> None:
         """Remove the series of a version that is no longer served."""
         own = [self.batch_rows, self.batch_latency, self.explanations, self.explanation_latency]
@@ -132,11 +152,18 @@ class Metrics:
         self.audit_latency.observe(seconds)
 
     def batch_observer(self, model_name: str, model_version: str) -> Callable[[int, float], None]:
-        """A function of (rows, seconds) that counts runs of this model."""
-        rows_child = self.batch_rows.labels(model_name, model_version)
-        latency_child = self.batch_latency.labels(model_name, model_version)
+        """A function of (rows, seconds) that counts runs of this model.
+
+        Its series are looked up at the first run: it is made before it is known whether the model will serve.
+        """
+        children: list[Histogram] = []
 
         def observe(rows: int, seconds: float) -> None:
+            if not children:
+                children.extend(
+                    histogram.labels(model_name, model_version) for histogram in (self.batch_rows, self.batch_latency)
+                )
+            rows_child, latency_child = children
             rows_child.observe(rows)
             latency_child.observe(seconds)
 
@@ -169,7 +196,10 @@ class ModelCollector(Collector):
         loaded: Callable[[], Iterable[tuple[tuple[str, str], dict[str, str], int]]],
         refused: Callable[[], Iterable[str]],
     ) -> None:
-        """`loaded` gives ((name, version), info labels, waiting rows); `refused` gives `NAME/VERSION` keys."""
+        """`loaded` gives ((name, version), info labels, waiting rows); `refused` gives `NAME/VERSION` keys.
+
+        A key is in both where what was refused should have taken the place of what is loaded.
+        """
         self._loaded = loaded
         self._refused = refused
 
@@ -182,10 +212,17 @@ class ModelCollector(Collector):
             "plumbline_model_ready", "1 if loaded and checked, 0 if refused.", labels=MODEL_LABELS
         )
         queue = GaugeMetricFamily("plumbline_queue_rows", "Rows waiting for a run.", labels=MODEL_LABELS)
+        failed = GaugeMetricFamily(
+            "plumbline_model_refused", "1 if the package that was last seen was refused.", labels=MODEL_LABELS
+        )
+        refused = set(self._refused())
         for key, labels, waiting_rows in self._loaded():
             info.add_metric((*key, labels["digest"], labels["provider"], labels["device"]), 1)
             ready.add_metric(key, 1)
             queue.add_metric(key, waiting_rows)
-        for refused in self._refused():
-            ready.add_metric(refused.split("/", 1), 0)
-        return info, ready, queue
+            failed.add_metric(key, "/".join(key) in refused)
+            refused.discard("/".join(key))
+        for other in sorted(refused):
+            ready.add_metric(other.split("/", 1), 0)
+            failed.add_metric(other.split("/", 1), 1)
+        return info, ready, failed, queue

@@ -180,9 +180,15 @@ class FairnessMonitor:
         with self._lock:
             drift.slots.saved(slots)
 
-    def snapshot(self, models: Iterable[tuple[Any, Manifest, Reference | None]]) -> list[Counters]:
-        """Copies of the counters of these models, all of one moment."""
-        watched = [self.watch(*model) for model in models]
+    def waits(self, counters: Counters) -> bool:
+        """Whether an inference waits to be counted there."""
+        return any(inference.counters is counters for inference in self._waiting)
+
+    def snapshot(
+        self, models: Iterable[tuple[Any, Manifest, Reference | None]], also: Iterable[Counters] = ()
+    ) -> list[Counters]:
+        """Copies of the counters of these models, and of the others, all of one moment."""
+        watched = [*(self.watch(*model) for model in models), *also]
         with self._lock:
             return [counters.copy() for counters in watched]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
@@ -155,6 +156,21 @@ def _of_another_version(found: int | None) -> ConfigurationError:
         f"records: the database has schema version {found}, this release knows {SCHEMA_VERSION}: "
         "run the release that made it, or name a new database in PLUMBLINE_RECORDS_URL"
     )
+
+
+class Note:
+    """Work: note a package that is about to be served."""
+
+    rows = 1
+    may_be_given_up = True
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+
+    def run(self, connection: Connection) -> None:
+        """Note it, unless it has been."""
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(packages).on_conflict_do_nothing(), [_package_row(self.manifest)])
 
 
 def package_key(manifest: Manifest) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -22,6 +23,7 @@ TRANSIENT = {"40001", "40P01"}
 TRIES = 3
 # About a millisecond.
 MOST_ROWS_AT_ONCE = 128
+NOTING_SECONDS = 10.0
 
 
 class Records:
@@ -74,6 +76,10 @@ class Records:
     async def drain(self, timeout_seconds: float) -> None:
         """Wait until nothing waits to be committed, for so long at most."""
         await self.writer.drain(timeout_seconds)
+
+    async def note(self, manifest: Manifest) -> None:
+        """Note a package that is about to be served. Raises RecordsUnavailable, QueueFull or DeadlineExceeded."""
+        await self.submit(database.Note(manifest)).answer(time.monotonic() + NOTING_SECONDS)
 
     async def close(self, timeout_seconds: float) -> None:
         """Commit what waits, for so long at most."""
