@@ -5,9 +5,7 @@ object for another. Until then, and where the package is refused, the one before
 """
 
 import asyncio
-import contextlib
-import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +23,6 @@ log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
 
 UNLOADED = "unloaded"
-# Between two turns at the interpreter while a package is read, instead of Python's 5 ms: requests go on meanwhile.
-SWITCH_SECONDS = 0.0005
 
 
 class Reloading:
@@ -168,10 +164,13 @@ class Reloading:
             if not mine:
                 raise UnknownModel(f"Request for unknown model: there is no package of it in {self._root.name}/")
             self._repository().unloaded.discard(name)
-            reasons = await self._load_changed(mine)
+            refused = await self._load_changed(mine)
             self._drop([name], found)
-            if reasons:
-                raise InvalidRequest("load", "; ".join(reasons))
+            reasons = "; ".join(f"{key}: {error}" for key, error in refused.items())
+            if any(isinstance(error, InferenceError) for error in refused.values()):
+                raise NotReady(reasons)
+            if refused:
+                raise InvalidRequest("load", reasons)
 
     async def _load_all(self) -> None:
         async with self._lock:
@@ -183,17 +182,17 @@ class Reloading:
             await self._load_changed(found.values())
             self._drop(self._names(found), found)
 
-    async def _load_changed(self, packages: Iterable[Found]) -> list[str]:
-        """Also what was refused before: whoever asks may know why it would not be now."""
-        reasons = []
+    async def _load_changed(self, packages: Iterable[Found]) -> dict[str, PlumblineError]:
+        """Also what was refused before: who asks may know why it is another matter now. What is refused, and why."""
+        refused = {}
         for package in packages:
             serves = self._repository().loaded(package.key) and package.key not in self._repository().reasons()
             if serves and self._tried.get(package.key) == package.stamp:
                 continue
-            reason = await self._try(package)
-            if reason is not None:
-                reasons.append(f"{package.key}: {reason}")
-        return reasons
+            error = await self._try(package)
+            if error is not None:
+                refused[package.key] = error
+        return refused
 
     async def _unload(self, name: str) -> None:
         async with self._lock:
@@ -205,7 +204,7 @@ class Reloading:
             for version in repository.versions(name):
                 self._let_go(f"{name}/{version}")
 
-    async def _try(self, package: Found) -> str | None:
+    async def _try(self, package: Found) -> PlumblineError | None:
         """Load one package and exchange it for what serves under its key; why it was refused, if it was."""
         if package.name in self._repository().unloaded:
             return None
@@ -215,7 +214,8 @@ class Reloading:
             if model is not None:
                 await self._admit(model)
         except PlumblineError as error:
-            return self._refuse(package, error)
+            self._refuse(package, error)
+            return error
         finally:
             self._loading = None
         if model is None:
@@ -230,21 +230,19 @@ class Reloading:
         loaded = self._repository().loaded(package.key)
         manifest = None if loaded is None else loaded.manifest
         del loaded  # it may be let go meanwhile
-        with _requests_first():
-            return await self._in_thread(self._load_unless, package, manifest)
+        return await self._in_thread(self._load_unless, package, manifest)
 
     def _load_unless(self, package: Found, manifest: Manifest | None) -> Model | None:
         if manifest is not None and package.holds(manifest):
             return None
         return self._load(package.folder)
 
-    def _refuse(self, package: Found, error: PlumblineError) -> str:
+    def _refuse(self, package: Found, error: PlumblineError) -> None:
         if isinstance(error, InferenceError):
             del self._tried[package.key]  # not the package's fault: it is tried again
         self._repository().refuse(package.key, str(error))
         self._refused(package.name, error)
         log_refused(package.key, error)
-        return str(error)
 
     def _names(self, found: Iterable[str]) -> set[str]:
         known = (*found, *self._tried, *self._repository().reasons(), *(model.key for model in self._repository()))
@@ -289,14 +287,3 @@ def _name_and_number(key: str) -> tuple[str, int]:
 def _retrieve(task: "asyncio.Task[None]") -> None:
     if not task.cancelled():
         task.exception()
-
-
-@contextlib.contextmanager
-def _requests_first() -> Iterator[None]:
-    """Let the event loop have the interpreter again soon, whatever a thread is at."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, SWITCH_SECONDS))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)

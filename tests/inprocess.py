@@ -21,10 +21,14 @@ class Client:
 
     def __init__(self, runner, http):
         self._runner = runner
-        self._http = http
+        self.http = http
 
     def request(self, method, path, **arguments):
-        return self._runner.run(self._http.request(method, path, **arguments))
+        return self._runner.run(self.http.request(method, path, **arguments))
+
+    def run(self, work):
+        """Await `work` on the application's event loop."""
+        return self._runner.run(work)
 
     def get(self, path, **arguments):
         return self.request("GET", path, **arguments)
@@ -62,7 +66,7 @@ class Client:
     async def _predict(self, body, model, **arguments):
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = JSON | arguments.pop("headers", {})
-        return await self._http.post(f"/v1/models/{model}:predict", content=content, headers=headers, **arguments)
+        return await self.http.post(f"/v1/models/{model}:predict", content=content, headers=headers, **arguments)
 
 
 @contextmanager
