@@ -19,8 +19,9 @@ JSON = {"content-type": "application/json"}
 class Client:
     """Sends requests to an application on an event loop of its own."""
 
-    def __init__(self, runner, http):
+    def __init__(self, runner, app, http):
         self._runner = runner
+        self.app = app
         self.http = http
 
     def request(self, method, path, **arguments):
@@ -79,7 +80,7 @@ def serving(models, **settings):
         http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://plumbline")
         runner.run(lifespan.__aenter__())
         try:
-            yield Client(runner, http)
+            yield Client(runner, app, http)
         finally:
             runner.run(http.aclose())
             runner.run(lifespan.__aexit__(None, None, None))

@@ -44,6 +44,10 @@ class Operator:
         self.client = self._stack.enter_context(serving(self.models, **settings))
         return self.client
 
+    def stop(self):
+        """Shut the service down."""
+        self._stack.close()
+
     def load(self, name="toy", **arguments):
         return self.client.request("POST", f"/v2/repository/models/{name}/load", **arguments)
 
