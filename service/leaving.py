@@ -11,11 +11,13 @@ import weakref
 from collections.abc import Callable
 
 import structlog
+from starlette.concurrency import run_in_threadpool
 
 from service.api.recording import Watched
 from service.manifest import MODEL_FILE
 from service.monitor.counters import Counters
 from service.monitor.monitor import FLUSH_SECONDS, FairnessMonitor
+from service.runtime.memory import trim
 from service.runtime.repository import Model
 from service.upkeep import Upkeep
 
@@ -86,6 +88,7 @@ class SeeingOff:
         log.info("model unloaded", model=leaving.key, digest=leaving.digest)
         del leaving
         gc.collect()  # what validated its requests are classes, which refer to themselves
+        await run_in_threadpool(trim)
 
     @staticmethod
     async def _until_gone(leaving: _Leaving) -> None:
