@@ -81,7 +81,7 @@ class Service:
         self.upkeep = None
         if self.records is not None:
             self.upkeep = Upkeep(self.records, self.recorder, self.monitor, retention_days=settings.retention_days)
-        self.seeing_off = SeeingOff(self.monitor, self.upkeep, self._forget)
+        self.seeing_off = SeeingOff(self.upkeep, self._forget)
         self.reloading = Reloading(
             lambda: self.repository,
             settings.models,

@@ -1,7 +1,7 @@
 """Models that serve no longer: they answer what they were asked, their counts are saved, and then they are gone.
 
-Nobody has to say that a model is let go: whoever took it from the repository holds it, and when the last one does not,
-Python says so.
+Nobody has to say that a model is let go: whoever took it from the repository holds it, as does an inference that is not
+counted yet, and when nobody does any more, Python says so.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from starlette.concurrency import run_in_threadpool
 from service.api.recording import Watched
 from service.manifest import MODEL_FILE
 from service.monitor.counters import Counters
-from service.monitor.monitor import FLUSH_SECONDS, FairnessMonitor
 from service.runtime.memory import trim
 from service.runtime.repository import Model
 from service.upkeep import Upkeep
@@ -49,9 +48,8 @@ class _Leaving:
 class SeeingOff:
     """Sees models off. Belongs to one event loop; `close` it before the records."""
 
-    def __init__(self, monitor: FairnessMonitor, upkeep: Upkeep | None, forget: Callable[[str], None]) -> None:
+    def __init__(self, upkeep: Upkeep | None, forget: Callable[[str], None]) -> None:
         """`forget(key)` is called when a model has gone."""
-        self._monitor = monitor
         self._upkeep = upkeep
         self._forget = forget
         self._leaving: dict[_Leaving, asyncio.Task[None]] = {}
@@ -79,10 +77,8 @@ class SeeingOff:
     async def _see_off(self, leaving: _Leaving) -> None:
         await self._until_gone(leaving)
         await leaving.batcher.close()
-        if leaving.watched is not None:
-            await self._until_counted(leaving.watched.counters)
-            if self._upkeep is not None:
-                await self._upkeep.let_go(leaving.watched)
+        if self._upkeep is not None and leaving.watched is not None:
+            await self._upkeep.let_go(leaving.watched)
         del self._leaving[leaving]
         self._forget(leaving.key)
         log.info("model unloaded", model=leaving.key, digest=leaving.digest)
@@ -99,11 +95,3 @@ class SeeingOff:
             if leaving.model() is not None:
                 gc.collect()
                 seconds = min(2 * seconds, LAST_COLLECTION_SECONDS)
-        await asyncio.sleep(0)  # the endpoint has let go; the middleware around it hands on what is to be counted
-
-    async def _until_counted(self, counters: Counters) -> None:
-        """What is still being recorded is not known to count before that."""
-        self._monitor.flush()
-        while self._monitor.waits(counters):
-            await asyncio.sleep(FLUSH_SECONDS)
-            self._monitor.flush()

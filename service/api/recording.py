@@ -82,7 +82,7 @@ class Recorder:
             groups = [counters.groups.nobody] * len(request.X)
         else:
             groups = list(map(counters.groups.of, request.sensitive_features))
-        inference = Inference(counters, groups, decisions.predicted, decisions.scores)
+        inference = Inference(counters, groups, decisions.predicted, decisions.scores, model=model)
         if counters.drift is not None:
             inference.X, inference.probability = request.X, probability
         return inference

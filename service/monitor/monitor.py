@@ -68,6 +68,7 @@ class Inference:
     recording: Recording | None = None
     X: Floats32 | None = None  # (n, d), with `probability` (n, K): for drift, where the package has a reference
     probability: Floats32 | None = None
+    model: Any = None  # stays until this is counted
 
 
 @dataclass(eq=False)
@@ -179,10 +180,6 @@ class FairnessMonitor:
         """Note what the records have."""
         with self._lock:
             drift.slots.saved(slots)
-
-    def waits(self, counters: Counters) -> bool:
-        """Whether an inference waits to be counted there."""
-        return any(inference.counters is counters for inference in self._waiting)
 
     def snapshot(
         self, models: Iterable[tuple[Any, Manifest, Reference | None]], also: Iterable[Counters] = ()
