@@ -29,6 +29,7 @@ from service.api.sampling import Sampler
 from service.leaving import SeeingOff
 from service.manifest import MODEL_FILE
 from service.middleware import FairnessMiddleware
+from service.monitor.counters import Counters
 from service.monitor.exposition import MonitorExposition, check_series
 from service.monitor.metrics import Metrics, ModelCollector
 from service.monitor.monitor import FairnessMonitor
@@ -64,12 +65,7 @@ class Service:
             ModelCollector(loaded=self._loaded, refused=lambda: list(self.repository.reasons()))
         )
         self.monitor = FairnessMonitor()
-        self.exposition = MonitorExposition(
-            lambda: self.monitor.snapshot(
-                ((model, model.manifest, model.reference) for model in self.repository),
-                [counters for key, counters in self.seeing_off.counters().items() if not self._serves(key)],
-            )
-        )
+        self.exposition = MonitorExposition(self._counters)
         self.metrics.watch_monitor(lambda: self.monitor.failures, lambda: self.monitor.last_success_seconds)
         self.records = self._make_records()
         self.recorder = Recorder(
@@ -205,12 +201,16 @@ class Service:
         if old is not None:
             self.seeing_off.begin(old, self.recorder.watched(old) if self._watched else None)
 
-    def _serves(self, key: str) -> bool:
-        return self.repository.loaded(key) is not None
+    def _counters(self) -> list[Counters]:
+        """What a scrape shows: of what is served, and of what is on its way and nothing else serves under its key."""
+        models = list(self.repository)
+        served = {model.key for model in models}
+        leaving = [counters for key, counters in self.seeing_off.counters().items() if key not in served]
+        return self.monitor.snapshot([(model, model.manifest, model.reference) for model in models], leaving)
 
     def _forget(self, key: str) -> None:
         """The last of a model has gone; another package may have come under its key."""
-        if not self._serves(key):
+        if self.repository.loaded(key) is None:
             self.metrics.forget_model(*key.split("/"))
 
     def _model(self, name: str, version: str | None) -> Model:

@@ -1,7 +1,6 @@
 """The HTTP server's life: uvicorn, and what SIGTERM means here (unready, drain, exit)."""
 
 import asyncio
-import contextlib
 import shlex
 import signal
 import socket
@@ -72,7 +71,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, then tell a person what to try."""
         await super().startup(sockets)
-        with contextlib.suppress(NotImplementedError, AttributeError):  # not on Windows
+        if not self._greet and hasattr(signal, "SIGHUP"):  # to a console's process it says that the console has gone
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._service.reload)
         if self._greet and self.started:
             port = next(s.getsockname()[1] for server in self.servers for s in server.sockets)

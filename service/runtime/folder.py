@@ -47,18 +47,19 @@ class Found:
 def look(root: Path) -> dict[str, Found]:
     """Every package under `root` by its key, by name and version.
 
-    Raises PackageError if `root` is not a folder. Folders that vanish meanwhile are left out.
+    Raises PackageError if `root` is not a folder or cannot be read.
     """
-    found = {}
-    for folder in find_packages(root):
-        try:
-            package = Found(folder, _stamp(folder))
-        except OSError:
-            continue
-        found[package.key] = package
-    return found
+    try:
+        packages = [Found(folder, _stamp(folder)) for folder in find_packages(root)]
+    except OSError as error:
+        raise PackageError(f"{root}: cannot be read: {error.strerror}") from error
+    return {package.key: package for package in packages}
 
 
 def _stamp(folder: Path) -> Stamp:
-    stats = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+    """Nothing where the files cannot be seen: a file that has just gone or a disk that fails are no reason to act."""
+    try:
+        stats = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+    except OSError:
+        return ()
     return tuple((name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for name, stat in stats)

@@ -174,3 +174,49 @@ def test_without_records_a_model_goes_as_well(operator) -> None:
     operator.until_gone(1)
     operator.load()
     assert operator.answer()[0] == "1"
+
+
+def test_a_caller_who_reads_slowly_is_counted_before_the_model_goes(operator) -> None:
+    """It stays until the last byte has left and the answer is counted."""
+    operator.write()
+    client = operator.serve()
+    app = client.app
+    service = app.state.service
+    read = asyncio.Event()
+    body = json.dumps(toy.request(sensitive_features=[{"sex": "male"}])).encode()
+
+    async def slowly():
+        [model] = service.repository
+        source = service.recorder.watched(model).counters
+        gone = weakref.ref(model)
+        del model
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/models/toy:predict",
+            "headers": [(b"content-type", b"application/json")],
+            "query_string": b"",
+        }
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": body}
+
+        async def send(message):
+            sent.append(message["type"])
+            if message["type"] == "http.response.body":
+                await read.wait()
+
+        answering = asyncio.create_task(app.middleware_stack(scope, receive, send))
+        while len(sent) < 2:
+            await asyncio.sleep(0.001)
+        await client.http.post("/v2/repository/models/toy/unload")
+        await asyncio.sleep(0.05)
+        assert gone() is not None
+        read.set()
+        await answering
+        while gone() is not None:
+            await asyncio.sleep(0.01)
+        return source.predictions.sum()
+
+    assert client.run(slowly()) == 1

@@ -144,6 +144,15 @@ def test_an_unloaded_model_is_unknown_until_it_is_loaded_again(operator) -> None
     assert operator.index()["toy/1"] == ("READY", "")
 
 
+def test_an_unloaded_model_need_not_have_its_pinned_version(operator) -> None:
+    """It was unloaded on purpose, and the others are ready."""
+    operator.write()
+    operator.write(name="stays")
+    operator.serve(default_versions="toy=1")
+    operator.unload()
+    assert operator.ready()
+
+
 def test_without_any_model_the_service_is_not_ready(operator) -> None:
     """There is nothing to send a request to."""
     operator.write()

@@ -7,6 +7,7 @@ import pytest
 import toy
 from structlog.testing import capture_logs
 
+from service.runtime.folder import look
 from service.settings import read_settings
 
 POLL = 0.02
@@ -115,6 +116,15 @@ def test_a_folder_that_is_empty_all_of_a_sudden_is_taken_for_a_lost_one(polled) 
     aside.rename(polled.models)
     polled.write(2)
     assert polled.eventually(serves(polled, "2"))
+
+
+def test_files_that_cannot_be_seen_are_no_reason_to_act(tmp_path) -> None:
+    """One that goes while it is looked at: the package is there, and none of its files is known."""
+    folder = toy.write_toy(tmp_path)
+    assert look(tmp_path)["toy/1"].has_manifest
+    (folder / "dangling").symlink_to(tmp_path / "nowhere")
+    [package] = look(tmp_path).values()
+    assert (package.key, package.stamp, package.has_manifest) == ("toy/1", (), False)
 
 
 def test_an_unloaded_model_stays_unloaded(operator) -> None:
