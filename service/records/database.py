@@ -128,10 +128,7 @@ def prepare(engine: Engine, manifests: Iterable[Manifest]) -> None:
                 found = SCHEMA_VERSION
             if found != SCHEMA_VERSION:
                 raise _of_another_version(found)
-            known = set(connection.execute(select(packages.c.package)).scalars())
-            rows = [row for row in map(_package_row, manifests) if row["package"] not in known]
-            if rows:
-                connection.execute(insert(packages), rows)
+            _note(connection, manifests)
     except DBAPIError as error:
         raise unavailable(error) from error
 
@@ -169,8 +166,14 @@ class Note:
 
     def run(self, connection: Connection) -> None:
         """Note it, unless it has been."""
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(packages).on_conflict_do_nothing(), [_package_row(self.manifest)])
+        _note(connection, [self.manifest])
+
+
+def _note(connection: Connection, manifests: Iterable[Manifest]) -> None:
+    """Another replica may do the same at this moment."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    if rows := list(map(_package_row, manifests)):
+        connection.execute(dialect.insert(packages).on_conflict_do_nothing(), rows)
 
 
 def package_key(manifest: Manifest) -> str:
