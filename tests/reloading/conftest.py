@@ -1,7 +1,6 @@
 """Applications whose repository is a folder of the test's own, and moves in it as operators make them."""
 
 import asyncio
-import json
 import shutil
 import tempfile
 import time
@@ -106,11 +105,3 @@ def records(tmp_path):
 def committed():
     """The committed packages."""
     return Path(__file__).parents[2] / "models" / "repository"
-
-
-def edit(folder, change):
-    """Change the manifest in place; digests stay as they are."""
-    path = Path(folder) / "manifest.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))

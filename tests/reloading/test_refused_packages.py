@@ -5,7 +5,6 @@ import json
 import onnx
 import pytest
 import toy
-from conftest import edit
 from structlog.testing import capture_logs
 
 
@@ -44,7 +43,7 @@ BREAKAGES = {
     ),
     "half a copy": (lambda folder: (folder / "model.onnx").unlink(), "files", "model.onnx cannot be read"),
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "manifest", "manifest.json cannot be read"),
-    "another name": (lambda folder: edit(folder, lambda found: found.update(name="x")), "manifest", "that of x/"),
+    "another name": (lambda folder: toy.seal(folder, name="x"), "manifest", "that of x/"),
     "shape": (lambda folder: toy.seal(folder, features=toy.TOY_FEATURES[:4]), "graph", "the manifest names 4 features"),
     "opset": (opset_of_the_future, "graph", "refuses the graph"),
     "golden row": (golden_margin_off, "golden_rows", "golden rows: margin differs by"),
