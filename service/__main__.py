@@ -62,7 +62,12 @@ def check(repository: Annotated[Path, typer.Argument(help="Folder of model packa
     """Load every package as the service would. Exit code 1, with the reasons, if one of them is refused."""
     settings = _settings(device=device)
     configure_logs(level="error", form="console")
-    runtime = Runtime(device=settings.device, threads=settings.threads or available_cpus())
+    runtime = Runtime(
+        device=settings.device,
+        threads=settings.threads or available_cpus(),
+        max_batch_rows=settings.max_batch_rows,
+        gpu_memory_bytes=settings.gpu_memory_bytes,
+    )
     try:
         folders = find_packages(repository)
     except PackageError as error:

@@ -183,6 +183,7 @@ class Service:
             threads=self.settings.threads or available_cpus(),
             max_batch_rows=self.settings.max_batch_rows,
             max_queue_rows=self.settings.max_queue_rows,
+            gpu_memory_bytes=self.settings.gpu_memory_bytes,
         )
         accept = partial(check_series, most=self.settings.max_series)
         return load_package(folder, runtime, self.metrics.batch_observer, accept)

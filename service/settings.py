@@ -13,6 +13,8 @@ PREFIX = "PLUMBLINE_"
 # Read by the test suite, not by the service.
 TEST_PREFIX = "PLUMBLINE_TEST_"
 PINNED = r"[A-Za-z0-9][A-Za-z0-9._-]*=[1-9][0-9]{0,17}"
+# Less is a mistake in the unit.
+LEAST_GPU_MEMORY_BYTES = 64 * 2**20
 
 
 class Settings(BaseSettings):
@@ -34,8 +36,14 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|cuda:[0-9]+)$",
-        description="where models run; auto is CUDA if there is one",
+        pattern=r"^(auto|cpu|cuda:(0|[1-9][0-9]?))$",
+        description="where models run: `auto` is CUDA if there is one, `cpu`, or `cuda:N`",
+    )
+    gpu_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="what all models together may take of a GPU to run; 0 is no limit",
     )
     threads: int = Field(default=0, ge=0, le=1024, description="threads of one run; 0 takes the CPU quota")
 
@@ -77,6 +85,8 @@ class Settings(BaseSettings):
     def _coherent(self) -> Self:
         if self.max_queue_rows < self.max_instances:
             raise ValueError("max_queue_rows must hold one request of max_instances")
+        if 0 < self.gpu_memory_bytes < LEAST_GPU_MEMORY_BYTES:
+            raise ValueError(f"gpu_memory_bytes must be 0 or at least {LEAST_GPU_MEMORY_BYTES}")
         if self.max_audit_rows < self.max_instances:
             raise ValueError("max_audit_rows must hold one request of max_instances")
         if len(self.pinned) < len(self.default_versions.split(",")) and self.default_versions:

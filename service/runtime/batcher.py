@@ -50,11 +50,16 @@ class Batcher:
         max_batch_rows: int,
         max_queue_rows: int,
         seconds: Callable[[int], float] = lambda rows: 0.0,
+        inline: bool = True,
         observe: Callable[[int, float], None] = _ignore,
     ) -> None:
-        """`run` maps `(n, d)` to two arrays of n rows, `seconds(n)` estimates it, `observe(n, seconds)` is told."""
+        """`run` maps `(n, d)` to two arrays of n rows, `seconds(n)` estimates it, `observe(n, seconds)` is told.
+
+        Not `inline` where a run waits for something else than this thread's core: then none happens on the event loop.
+        """
         self._run = run
         self._seconds = seconds
+        self._inline_seconds = INLINE_SECONDS if inline else -1.0
         self._observe = observe
         self.max_batch_rows = max_batch_rows
         self.max_queue_rows = max_queue_rows
@@ -144,7 +149,7 @@ class Batcher:
 
     def _start(self, batch: list[_Ticket]) -> None:
         matrices = [ticket.X for ticket in batch]
-        if self._seconds(sum(map(len, matrices))) <= INLINE_SECONDS:
+        if self._seconds(sum(map(len, matrices))) <= self._inline_seconds:
             self._deliver(batch, self._execute(matrices))
             self._reschedule()
             return

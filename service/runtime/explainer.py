@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime
+import structlog
 from numpy.typing import NDArray
 
-from service.errors import PackageError
+from service.errors import PackageError, ProviderError
 from service.manifest import Manifest
-from service.runtime.session import build
+from service.runtime.session import Run, build, run_on
+
+log = structlog.get_logger(__name__)
 
 Floats = NDArray[np.float32]
 OUTPUTS = ("values", "base_values", "error_std", "fx")
@@ -67,18 +70,39 @@ class Attribution:
 class Explainer:
     """A loaded `explainer.onnx`: `explain` is stateless and may be called from any thread."""
 
-    def __init__(self, graph: bytes, manifest: Manifest, *, device: str) -> None:
-        """Raises PackageError if ONNX Runtime refuses the graph or its inputs and outputs are not the contract's."""
-        self._session = build(graph, device, threads=1)
-        _check(self._session, manifest)
+    def __init__(self, graph: bytes, manifest: Manifest, *, device: str, memory_bytes: int = 0) -> None:
+        """Raises PackageError if ONNX Runtime refuses the graph or its inputs and outputs are not the contract's.
+
+        Raises ProviderError if it would run elsewhere than on `device`, `cpu` or `cuda:N`.
+        """
+        session = build(graph, device, threads=1, memory_bytes=memory_bytes, one_row=True)
+        self.device = device
+        self._run = run_on(device, session, max_rows=1)
+        _check(session, self._run, manifest)
 
     def explain(self, X: Floats) -> Attribution:
         """The attribution of one row, `X` `(1, d)`. One row a run: the same row gives the same bytes, always."""
-        values, base_values, error_std, fx = self._session.run(OUTPUTS, {"X": X})
+        values, base_values, error_std, fx = self._run(OUTPUTS, {"X": X})
         return Attribution(values[0], base_values, error_std[0], fx[0])
 
 
-def _check(session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+def open_explainer(
+    graph: bytes, manifest: Manifest, *, device: str, may_move: bool, memory_bytes: int = 0
+) -> Explainer:
+    """An explainer on `device`, that of its model; or, if it `may_move` and cannot run there, on the CPU.
+
+    Raises as `Explainer` does.
+    """
+    try:
+        return Explainer(graph, manifest, device=device, memory_bytes=memory_bytes)
+    except ProviderError as error:
+        if not may_move:
+            raise
+        log.warning("the CPU explains this model", model=f"{manifest.name}/{manifest.version}", reason=str(error))
+    return Explainer(graph, manifest, device="cpu")
+
+
+def _check(session: onnxruntime.InferenceSession, run: Run, manifest: Manifest) -> None:
     width, outputs = len(manifest.features), 1 if manifest.task == "binary" else len(manifest.classes)
     inputs = session.get_inputs()
     if [node.name for node in inputs] != ["X"] or inputs[0].shape[1:] != [width]:
@@ -86,7 +110,7 @@ def _check(session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
     if missing := [name for name in OUTPUTS if name not in {node.name for node in session.get_outputs()}]:
         raise PackageError(f"the explainer lacks the outputs {', '.join(missing)}")
     try:
-        found = [array.shape for array in session.run(OUTPUTS, {"X": np.zeros((1, width), np.float32)})]
+        found = [array.shape for array in run(OUTPUTS, {"X": np.zeros((1, width), np.float32)})]
     except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
         raise PackageError("the explainer fails on a row of zeros") from error
     if found != [(1, width, outputs), (outputs,), (1, width, outputs), (1, outputs)]:

@@ -27,7 +27,7 @@ from service.manifest import (
 )
 from service.reference import Reference, read_reference
 from service.runtime.batcher import Batcher
-from service.runtime.explainer import Explainer
+from service.runtime.explainer import Explainer, open_explainer
 from service.runtime.session import Session, open_session
 
 log = structlog.get_logger(__name__)
@@ -67,6 +67,7 @@ class Runtime:
     threads: int = 1
     max_batch_rows: int = 256
     max_queue_rows: int = 4096
+    gpu_memory_bytes: int = 0
 
 
 def _observe_nothing(name: str, version: str) -> Callable[[int, float], None]:
@@ -221,7 +222,14 @@ def load_package(
     with _step("golden_rows"):
         golden = parse_part(contents[GOLDEN_FILE], GOLDEN_FILE, Golden)
     with _step("graph"):
-        session = open_session(contents[MODEL_FILE], manifest, device=runtime.device, threads=runtime.threads)
+        session = open_session(
+            contents[MODEL_FILE],
+            manifest,
+            device=runtime.device,
+            threads=runtime.threads,
+            memory_bytes=runtime.gpu_memory_bytes,
+            max_rows=runtime.max_batch_rows,
+        )
     with _step("golden_rows"):
         session.warm_up(golden, max_rows=runtime.max_batch_rows)
     batcher = Batcher(
@@ -229,11 +237,20 @@ def load_package(
         max_batch_rows=runtime.max_batch_rows,
         max_queue_rows=runtime.max_queue_rows,
         seconds=session.seconds,
+        inline=not session.on_gpu,
         observe=observe(manifest.name, manifest.version),
     )
     with _step("explainer"):
         explainer, doubled = (
-            Explainer(contents[name], manifest, device=session.device) if name in contents else None
+            open_explainer(
+                contents[name],
+                manifest,
+                device=session.device,
+                may_move=runtime.device == "auto",
+                memory_bytes=runtime.gpu_memory_bytes,
+            )
+            if name in contents
+            else None
             for name in (EXPLAINER_FILE, DOUBLED_EXPLAINER_FILE)
         )
     return Model(manifest, golden, session, batcher, card, explainer, doubled, reference)

@@ -4,16 +4,24 @@ Knows the graph contract (`X` -> `margin`, `probability`) and nothing of HTTP, b
 """
 
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 
 import numpy as np
 import onnxruntime
+import structlog
 from numpy.typing import NDArray
 
 from service.errors import ConfigurationError, PackageError, ProviderError
 from service.manifest import Golden, Manifest
+from service.runtime import cuda
+from service.runtime.binding import BoundRun, buckets
+
+log = structlog.get_logger(__name__)
 
 Floats = NDArray[np.float32]
+# As `InferenceSession.run`: names of outputs and inputs by name -> outputs.
+Run = Callable[[Sequence[str], dict[str, Floats]], list[Floats]]
 
 # Largest relative difference between a golden row's stored and computed value (DESIGN: CPU 1e-5, GPU 1e-3).
 GOLDEN_TOLERANCE = {"cpu": 1e-5, "cuda": 1e-3}
@@ -34,37 +42,59 @@ def check_one_runtime() -> None:
         raise ConfigurationError(f"install one of {' and '.join(installed)}, not both: they overwrite each other")
 
 
-def open_session(model: bytes, manifest: Manifest, *, device: str, threads: int) -> "Session":
+def open_session(
+    model: bytes, manifest: Manifest, *, device: str, threads: int, memory_bytes: int = 0, max_rows: int = 256
+) -> "Session":
     """A session on `device`: `cpu`, `cuda:N`, or `auto`, which is CUDA where this graph runs there and else the CPU.
 
-    Raises as `Session` does. Only `auto` may end on another device than the first one tried.
+    Raises as `Session` does. Only `auto` may end on another device than the first one tried, and the log says why.
     """
+
+    def on(device: str) -> Session:
+        return Session(model, manifest, device=device, threads=threads, memory_bytes=memory_bytes, max_rows=max_rows)
+
     if device != "auto":
-        return Session(model, manifest, device=device, threads=threads)
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return on(device)
+    if cuda.is_built_in():
         try:
-            return Session(model, manifest, device="cuda:0", threads=threads)
-        except ProviderError:
-            pass
-    return Session(model, manifest, device="cpu", threads=threads)
+            return on("cuda:0")
+        except ProviderError as error:
+            log.warning("the CPU runs this model", model=f"{manifest.name}/{manifest.version}", reason=str(error))
+    return on("cpu")
 
 
 class Session:
     """A loaded graph: `run` is stateless and may be called from any thread."""
 
-    def __init__(self, model: bytes, manifest: Manifest, *, device: str, threads: int) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        manifest: Manifest,
+        *,
+        device: str,
+        threads: int,
+        memory_bytes: int = 0,
+        max_rows: int = 256,
+    ) -> None:
         """Build the session, check provider and graph against `manifest`.
 
+        `max_rows` is the largest batch, `memory_bytes` what all sessions together may take of a GPU (0: no limit).
         Raises ProviderError if the graph would run elsewhere than on `device` (`cpu` or `cuda:N`), PackageError if
         ONNX Runtime refuses the graph or its inputs and outputs are not the contract's.
         """
         self.device = device
         self.manifest = manifest
-        self._session = build(model, device, threads)
-        self.provider: str = self._session.get_providers()[0]
-        _check_graph(self._session, manifest)
-        self._run = self._session.run
+        session = build(model, device, threads, memory_bytes=memory_bytes)
+        self.provider: str = session.get_providers()[0]
+        _check_graph(session, manifest)
+        self._run = run_on(device, session, max_rows=max_rows)
+        self._sizes = buckets(max_rows) if self.on_gpu else []
         self._seconds_fixed, self._seconds_per_row = 0.0, 0.0
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether runs are waited for, while another thread has them made."""
+        return self.device != "cpu"
 
     def run(self, X: Floats) -> tuple[Floats, Floats]:
         """`X` `(n, d)` raw features -> margin `(n, 1)` or `(n, K)`, probability `(n, K)`; float32.
@@ -99,6 +129,8 @@ class Session:
             worst = float(np.max(np.abs(found - stored) / np.maximum(1.0, np.abs(stored))))
             if not worst <= tolerance:  # this way round, NaN is refused
                 raise PackageError(f"golden rows: {name} differs by {worst:.1e}, tolerated are {tolerance:.0e}")
+        for rows in self._sizes:  # the largest first: what it took of the memory serves the others too
+            self.run(np.resize(X, (rows, X.shape[1])))
         one = self._time(X[:1])
         many = self._time(np.resize(X, (max_rows, X.shape[1])))
         self._seconds_per_row = max(0.0, (many - one) / max(1, max_rows - 1))
@@ -113,30 +145,53 @@ class Session:
         return min(durations)
 
 
-def build(model: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
-    """A session of any graph on `device` and nowhere else. Raises ProviderError or PackageError."""
+def build(
+    model: bytes, device: str, threads: int, *, memory_bytes: int = 0, one_row: bool = False
+) -> onnxruntime.InferenceSession:
+    """A session of any graph on `device` and nowhere else; of one that only ever gets one row, if `one_row`.
+
+    Raises ProviderError or PackageError.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn the quota
-    kind, _, index = device.partition(":")
-    if kind == "cuda":
-        providers: list[object] = [("CUDAExecutionProvider", {"device_id": index, "use_tf32": "0"})]
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise ProviderError(f"{device} was asked for, but this build of ONNX Runtime has no CUDA provider")
-    else:
-        providers = ["CPUExecutionProvider"]
+    if device != "cpu":
+        return _build_on_gpu(model, device, options, memory_bytes=memory_bytes, one_row=one_row)
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
-        if kind == "cuda":
-            raise ProviderError(f"{device} was asked for, but the session could not be built on it: {error}") from error
         raise PackageError(f"ONNX Runtime {onnxruntime.__version__} refuses the graph: {error}") from error
-    if kind == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+
+
+def _build_on_gpu(
+    model: bytes, device: str, options: onnxruntime.SessionOptions, *, memory_bytes: int, one_row: bool
+) -> onnxruntime.InferenceSession:
+    try:
+        gpu = cuda.open_device(_index(device), memory_bytes=memory_bytes)
+        cuda.configure(options, gpu, one_row=one_row)
+        # Without its own fallback, which hides the first reason behind that of a second try.
+        session = onnxruntime.InferenceSession(
+            model, options, providers=[(cuda.PROVIDER, gpu.provider_options())], enable_fallback=0
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
+        raise ProviderError(f"{device} was asked for, but {cuda.why(error)}") from error
+    if session.get_providers()[0] != cuda.PROVIDER:
         raise ProviderError(f"{device} was asked for, but the session runs on {session.get_providers()[0]}")
     return session
+
+
+def run_on(device: str, session: onnxruntime.InferenceSession, *, max_rows: int) -> Run:
+    """How a session from `build` is run: on the CPU by its own `run`, on a GPU with its tensors bound there."""
+    if device == "cpu":
+        run: Run = session.run
+        return run
+    return BoundRun(session, cuda.open_device(_index(device), memory_bytes=0), max_rows=max_rows)
+
+
+def _index(device: str) -> int:
+    return int(device.partition(":")[2])
 
 
 def _check_graph(session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
