@@ -60,9 +60,9 @@ def eventually(claim, *, seconds=20):
 
 
 @contextmanager
-def running(log_file, models, **settings):
-    """A Server on `models` at a free port, started and, whatever happens, gone at the end."""
-    command = [sys.executable, "-m", "service", "serve", "--models", str(models), "--port", "0"]
+def running(log_file, models, python=sys.executable, **settings):
+    """A Server on `models` at a free port, started and, whatever happens, gone at the end; run by `python`."""
+    command = [python, "-m", "service", "serve", "--models", str(models), "--port", "0"]
     records = f"sqlite:///{log_file.with_suffix('.db')}"
     environ = environment(**{"device": "cpu", "log_format": "json", "records_url": records} | settings)
     with log_file.open("wb") as log:

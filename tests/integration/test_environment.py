@@ -49,6 +49,14 @@ def test_names_for_the_test_suite_are_ignored(monkeypatch):
         ("DEVICE", "gpu"),
         ("DEVICE", "cuda"),
         ("DEVICE", "cuda:-1"),
+        ("DEVICE", "cuda:01"),
+        ("DEVICE", "cuda:100"),
+        ("DEVICE", "cuda:0,1"),
+        ("DEVICE", "CUDA:0"),
+        ("DEVICE", "auto "),
+        ("DEVICE", ""),
+        ("GPU_MEMORY_BYTES", "-1"),
+        ("GPU_MEMORY_BYTES", "4GiB"),
         ("THREADS", "-1"),
         ("MAX_INSTANCES", "0"),
         ("MAX_BODY_BYTES", "0"),
@@ -80,6 +88,20 @@ def test_a_queue_must_hold_the_largest_request(monkeypatch):
     monkeypatch.setenv("PLUMBLINE_MAX_INSTANCES", "100")
     monkeypatch.setenv("PLUMBLINE_MAX_QUEUE_ROWS", "99")
     with pytest.raises(ConfigurationError, match="max_queue_rows"):
+        read_settings()
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda:0", "cuda:7", "cuda:15"])
+def test_every_kind_of_device_is_understood(monkeypatch, device):
+    """Whether it is there is found out when the models are loaded."""
+    monkeypatch.setenv("PLUMBLINE_DEVICE", device)
+    assert read_settings().device == device
+
+
+def test_a_share_of_a_gpu_that_can_only_be_a_mistake_stops_the_start(monkeypatch):
+    """As when the value was meant in megabytes."""
+    monkeypatch.setenv("PLUMBLINE_GPU_MEMORY_BYTES", "4096")
+    with pytest.raises(ConfigurationError, match="gpu_memory_bytes must be 0 or at least 67108864"):
         read_settings()
 
 
