@@ -8,12 +8,14 @@ import typer
 from bench.alerts import alerts
 from bench.drift import drift
 from bench.explain import explain
+from bench.gpu import gpu
 from bench.http import http
 from bench.monitor import monitor
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 cli.command()(http)
 cli.command()(explain)
+cli.command()(gpu)
 cli.command()(alerts)
 cli.command()(drift)
 cli.command()(monitor)

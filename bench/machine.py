@@ -13,14 +13,18 @@ ROOT = Path(__file__).parents[1]
 
 def description() -> str:
     """Hardware, load, versions and commit, one per line."""
+    return "\n".join(f"{name}: {value}" for name, value in facts().items())
+
+
+def facts() -> dict[str, str]:
+    """The same by name."""
     load = ", ".join(f"{average:.2f}" for average in os.getloadavg())
-    lines = {
+    return {
         "CPU": f"{_cpu_model()}, {os.cpu_count()} cores, load average {load} before",
         "Python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
         "commit": _commit(),
     }
-    return "\n".join(f"{name}: {value}" for name, value in lines.items())
 
 
 def _cpu_model() -> str:
