@@ -123,3 +123,15 @@ def test_check_refuses_what_serve_would(cuda_build):
     assert run.stdout.count("refused  ") == len(MODELS)
     assert "cuda:0 was asked for, but " in run.stdout
     assert run.stderr == ""
+
+
+def test_the_measurement_runs_with_the_serving_packages_alone(cuda_build):
+    """Also on this build: the CPU's figures, and why there are no others."""
+    command = [cuda_build, "-m", "bench", "gpu", "--quick", "--json"]
+    environ = environment() | WITHOUT_GPU
+    run = subprocess.run(command, cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=120, check=True)
+    document = json.loads(run.stdout)
+    assert document["gpu"] is None
+    assert document["no_gpu"]
+    assert document["shap"] is None
+    assert {(row["model"], row["device"]) for row in document["explain"]} == {(model, "cpu") for model in MODELS}
