@@ -26,6 +26,8 @@ from service.api.outcomes import OUTCOMES_PATH, Outcomes, OutcomesSchema
 from service.api.recording import Recorder
 from service.api.reports import ReportThread
 from service.api.sampling import Sampler
+from service.api.v2 import infer as v2_infer
+from service.api.v2 import metadata as v2_metadata
 from service.leaving import SeeingOff
 from service.manifest import MODEL_FILE
 from service.middleware import FairnessMiddleware
@@ -267,11 +269,12 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
     )
     app.state.service = service
     schemas = v1.Schemas(max_instances=settings.max_instances)
+    answering = Answering(Explaining(service.limiter, service.metrics), service.recorder, service.sampler)
     predict = partial(
         v1.Predict,
         lambda: service.repository,
         schemas,
-        Answering(Explaining(service.limiter, service.metrics), service.recorder, service.sampler),
+        answering,
         refused=service.metrics.count_refused,
         max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.request_timeout_seconds,
@@ -287,12 +290,23 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
         max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.request_timeout_seconds,
     )
+    infer = v2_infer.Infer(
+        lambda: service.repository,
+        schemas,
+        answering,
+        refused=service.metrics.count_refused,
+        max_rows=settings.max_instances,
+        max_body_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.request_timeout_seconds,
+    )
     busiest = [
         Route(v1.PREDICT_PATH, predict(), methods=["POST"]),
         Route(v1.PREDICT_VERSION_PATH, predict(), methods=["POST"]),
         Route(v1.EXPLAIN_PATH, predict(waterfalls=service.waterfalls), methods=["POST"]),
         Route(v1.EXPLAIN_VERSION_PATH, predict(waterfalls=service.waterfalls), methods=["POST"]),
         Route(OUTCOMES_PATH, outcomes, methods=["POST"]),
+        Route(v2_infer.INFER_PATH, infer, methods=["POST"]),
+        Route(v2_infer.INFER_VERSION_PATH, infer, methods=["POST"]),
     ]
     app.router.routes.extend(busiest)
     app.include_router(v1.routes(lambda: service.repository))
@@ -301,6 +315,11 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
     app.include_router(health.routes(service.why_not_ready))
     control = repository.Control(service.reloading.index, service.reloading.load, service.reloading.unload)
     app.include_router(repository.routes(control, allowed=settings.repository_control))
+    app.include_router(
+        v2_metadata.routes(
+            lambda: service.repository, server_name=settings.server_name, max_rows=settings.max_instances
+        )
+    )
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

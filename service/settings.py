@@ -34,6 +34,12 @@ class Settings(BaseSettings):
     repository_control: bool = Field(default=False, description="let callers load and unload models")
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    server_name: str = Field(
+        default="plumbline",
+        min_length=1,
+        max_length=100,
+        description="what `/v2` reports; a few clients insist on `triton`",
+    )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda:(0|[1-9][0-9]?))$",

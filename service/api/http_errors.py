@@ -47,7 +47,8 @@ async def plumbline_error(request: Request, error: Exception) -> Response:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     message = str(error)
     if isinstance(error, errors.ModelFailed):
-        message = f"instances[{error.row}]: {message}"
+        where = "inputs: row {}" if request.url.path.startswith("/v2/") else "instances[{}]"
+        message = f"{where.format(error.row)}: {message}"
     if isinstance(error, errors.QueueFull):
         seconds = max(1, math.ceil(error.retry_after_seconds))
         return error_response(status, message, {"retry-after": str(seconds)})

@@ -6,7 +6,7 @@ declared things only and never repeat what was submitted.
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import orjson
@@ -72,6 +72,10 @@ class RequestSchema:
         self._fields = self._request.__annotations__.keys()
         self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(self._request)
         self._validate = self._adapter.validator.validate_json
+        companions: TypeAdapter[dict[str, Any]] = TypeAdapter(
+            request_object("Companions", _companion_types(manifest, max_instances))
+        )
+        self._check_companions = companions.validator.validate_python
 
     def parse(self, body: bytes) -> PredictRequest:
         """Validate `body`.
@@ -89,16 +93,30 @@ class RequestSchema:
         for index, row in enumerate(instances):
             if len(row) != width:
                 self._refuse_unknown(f"instances[{index}]", row, self._features)
-        ids, groups = request.get("ids"), request.get("sensitive_features")
+        return self._accompanied(matrix(instances), request)
+
+    def accompany(self, X: Floats, companions: dict[str, Any]) -> PredictRequest:
+        """Rows that came another way, with what may stand beside `instances`: parsed JSON, not validated.
+
+        Raises InvalidRequest as `parse` does.
+        """
+        try:
+            self._check_companions(companions)
+        except ValidationError as error:
+            raise self._translate(error, b"") from None  # the cause quotes the input
+        return self._accompanied(X, companions)
+
+    def _accompanied(self, X: Floats, companions: dict[str, Any]) -> PredictRequest:
+        ids, groups = companions.get("ids"), companions.get("sensitive_features")
         if ids is not None:
-            _same_length("ids", ids, instances)
+            _same_length("ids", ids, X)
             if len(set(ids)) != len(ids):
                 raise InvalidRequest("ids", "each id may stand in a request once")
         if groups is not None:
-            _same_length("sensitive_features", groups, instances)
+            _same_length("sensitive_features", groups, X)
             for index, row in enumerate(groups):
                 self._refuse_unknown(f"sensitive_features[{index}]", row, self._sensitive, declare=True)
-        return PredictRequest(matrix(instances), ids, groups, self._options(request.get("explain", False)))
+        return PredictRequest(X, ids, groups, self._options(companions.get("explain", False)))
 
     def _options(self, explain: bool | dict[str, Any]) -> ExplainOptions | None:
         if isinstance(explain, bool):
@@ -184,15 +202,15 @@ class RequestSchema:
         return f"a number from {low:g} to {high:g} is expected"
 
 
-def expected_value(feature: Feature) -> str:
-    """What a value of `feature` must be, as a message says it."""
+def expected_value(feature: Feature, *, missing: str = "null") -> str:
+    """What a value of `feature` must be, as a message says it; `missing` is how an absent one is written."""
     if feature.categories is not None:
         text = "one of " + ", ".join(orjson.dumps(value).decode() for value in feature.categories)
     elif feature.kind == "binary":
         text = "0, 1, false or true"
     else:
         text = ("a finite number" if feature.kind == "numeric" else "a whole number") + _range(feature)
-    return f"{text}{' or null' if feature.nullable else ''} is expected"
+    return f"{text}{f' or {missing}' if feature.nullable else ''} is expected"
 
 
 def _range(feature: Feature) -> str:
@@ -217,7 +235,7 @@ def expected_group(feature: SensitiveFeature) -> str:
 def _about_unknown(found: dict[str, Any], names: Sequence[str]) -> str | None:
     """What to say of the first key that is none of `names`; None where there is no such key."""
     unknown = next((key for key in found if key not in names), None)
-    return None if unknown is None else "unknown field" + _did_you_mean(unknown, names)
+    return None if unknown is None else "unknown field" + did_you_mean(unknown, names)
 
 
 def _reason(errors: Sequence[Any], location: tuple[int | str, ...], body: bytes) -> str:
@@ -236,12 +254,13 @@ def _at(body: bytes, location: Sequence[int | str]) -> Any:
     return part
 
 
-def _did_you_mean(key: str, names: Sequence[str]) -> str:
+def did_you_mean(key: str, names: Sequence[str]) -> str:
+    """The declared name that is close to `key`, else all of them, as the end of a message."""
     close = difflib.get_close_matches(key, names, 1) if len(key) <= LONGEST_COMPARED_KEY else []
     return f"; did you mean {close[0]}?" if close else f"; known are: {', '.join(names)}"
 
 
-def _same_length(field: str, entries: Sequence[object], instances: Sequence[object]) -> None:
+def _same_length(field: str, entries: Sequence[object], instances: Sized) -> None:
     if len(entries) != len(instances):
         raise InvalidRequest(field, "one entry per instance is expected")
 
@@ -258,18 +277,21 @@ def request_object(name: str, fields: dict[str, Any]) -> Any:
 def _request_type(manifest: Manifest, max_instances: int) -> Any:
     row = request_object("Instance", {feature.name: _feature_type(feature) for feature in manifest.features})
     rows = Annotated[list[row], Field(min_length=1, max_length=max_instances), FailFast()]  # type: ignore[valid-type]
+    return request_object("PredictRequest", {"instances": rows, **_companion_types(manifest, max_instances)})
+
+
+def _companion_types(manifest: Manifest, max_instances: int) -> dict[str, Any]:
+    """What may stand beside the rows, whatever the protocol."""
     unique = Field(max_length=max_instances, json_schema_extra={"uniqueItems": True})
-    fields: dict[str, Any] = {
-        "instances": rows,
-        "ids": NotRequired[Annotated[list[Identifier], unique, FailFast()]],
-        "explain": NotRequired[_explain_type(manifest)],
-    }
     groups: Any = request_object(
         "SensitiveFeatures",
         {feature.name: NotRequired[_group_type(feature)] for feature in manifest.sensitive_features},
     )
-    fields["sensitive_features"] = NotRequired[Annotated[list[groups], Field(max_length=max_instances), FailFast()]]
-    return request_object("PredictRequest", fields)
+    return {
+        "ids": NotRequired[Annotated[list[Identifier], unique, FailFast()]],
+        "explain": NotRequired[_explain_type(manifest)],
+        "sensitive_features": NotRequired[Annotated[list[groups], Field(max_length=max_instances), FailFast()]],
+    }
 
 
 def whens(manifest: Manifest) -> list[str]:

@@ -119,7 +119,7 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every refusal is an exception for `http_errors`."""
-        model = self._model(scope["path_params"])
+        model = requested(self._repository(), scope["path_params"])
         deadline = time.monotonic() + self._timeout_seconds
         body = await read_json_body(scope, receive, max_body_bytes=self._max_body_bytes)
         try:
@@ -164,12 +164,13 @@ class Predict:
         )
         await send({"type": "http.response.body", "body": answer})
 
-    def _model(self, path_params: dict[str, str]) -> Model:
-        repository = self._repository()
-        version = path_params.get("version")
-        if version is None:
-            return repository.latest(path_params["name"])
-        return repository.version(path_params["name"], version)
+
+def requested(repository: Repository, path_params: dict[str, str]) -> Model:
+    """The model that the path names, with or without a version."""
+    version = path_params.get("version")
+    if version is None:
+        return repository.latest(path_params["name"])
+    return repository.version(path_params["name"], version)
 
 
 def routes(repository: Callable[[], Repository]) -> APIRouter:

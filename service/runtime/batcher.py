@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import DeadlineExceeded, ModelFailed, NotReady, QueueFull
+from service.runtime.statistics import Statistics
 
 Floats = NDArray[np.float32]
 Outputs = tuple[Floats, Floats]
@@ -29,6 +30,7 @@ INLINE_SECONDS = 0.001
 @dataclass(slots=True, eq=False)
 class _Ticket:
     X: Floats
+    arrived: float
     deadline: float
     answer: asyncio.Future[Outputs]
 
@@ -64,6 +66,7 @@ class Batcher:
         self.max_batch_rows = max_batch_rows
         self.max_queue_rows = max_queue_rows
         self.waiting_rows = 0
+        self.statistics = Statistics()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queue: deque[_Ticket] = deque()
         self._scheduled = False
@@ -83,10 +86,12 @@ class Batcher:
         if self._closed:
             raise NotReady("the model is being unloaded")
         if self.waiting_rows + len(X) > self.max_queue_rows:
+            self.statistics.fail.add(0.0)
             raise QueueFull(f"{self.max_queue_rows} rows are waiting already", retry_after_seconds=self._backlog())
         # Kept, because asking for the running loop is a system call before Python 3.12.
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        ticket = _Ticket(X, loop.time() + timeout_seconds, loop.create_future())
+        arrived = loop.time()
+        ticket = _Ticket(X, arrived, arrived + timeout_seconds, loop.create_future())
         self._queue.append(ticket)
         self.waiting_rows += len(X)
         if not self._scheduled and self._running is None:
@@ -95,10 +100,15 @@ class Batcher:
         elif self._running is not None:
             self._arm(ticket.deadline)
         try:
-            return await ticket.answer
+            outputs = await ticket.answer
         except asyncio.CancelledError:
             self._discard(ticket)
             raise
+        except Exception:
+            self.statistics.fail.add(loop.time() - arrived)
+            raise
+        self.statistics.answered(len(X), loop.time() - arrived)
+        return outputs
 
     async def close(self) -> None:
         """Answer what is in flight, refuse what waits, free the thread."""
@@ -134,6 +144,7 @@ class Batcher:
                 _fail(ticket, DeadlineExceeded("the deadline passed before the model ran"))
             elif not ticket.answer.done():
                 batch.append(ticket)
+                self.statistics.queue.add(now - ticket.arrived)
                 rows += len(ticket.X)
         return batch
 
@@ -190,17 +201,19 @@ class Batcher:
 
     def _answers(self, matrices: list[Floats]) -> list[Outputs | ModelFailed]:
         """One answer per matrix, from one run; raises what the run does."""
-        if len(matrices) == 1:
-            return [_finite(*self._run_chunks(matrices[0]))]
-        margin, probability = self._run_chunks(np.concatenate(matrices))
-        all_finite = bool(np.isfinite(margin).all() and np.isfinite(probability).all())
-        answers: list[Outputs | ModelFailed] = []
-        start = 0
-        for matrix in matrices:
-            end = start + len(matrix)
-            part = margin[start:end], probability[start:end]
-            answers.append(part if all_finite else _finite(*part))
-            start = end
+        start = time.perf_counter()
+        X = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+        joined = time.perf_counter()
+        margin, probability = self._run_chunks(X)
+        ran = time.perf_counter()
+        answers = _part(matrices, margin, probability)
+        self.statistics.computed(
+            len(matrices),
+            len(X) if len(X) <= self.max_batch_rows else None,
+            joined=joined - start,
+            infer=ran - joined,
+            parted=time.perf_counter() - ran,
+        )
         return answers
 
     def _run_chunks(self, X: Floats) -> Outputs:
@@ -212,7 +225,9 @@ class Batcher:
                     raise ValueError("a run must answer every row")
                 return margin, probability
             finally:
-                self._observe(len(X), time.perf_counter() - start)
+                seconds = time.perf_counter() - start
+                self._observe(len(X), seconds)
+                self.statistics.ran(len(X), seconds)
         chunks = [X[start : start + self.max_batch_rows] for start in range(0, len(X), self.max_batch_rows)]
         margins, probabilities = zip(*map(self._run_chunks, chunks), strict=True)
         return np.concatenate(margins), np.concatenate(probabilities)
@@ -265,6 +280,21 @@ class Batcher:
 def _fail(ticket: _Ticket, error: BaseException) -> None:
     if not ticket.answer.done():
         ticket.answer.set_exception(error)
+
+
+def _part(matrices: list[Floats], margin: Floats, probability: Floats) -> list[Outputs | ModelFailed]:
+    """The outputs of a run of all `matrices` -> those of each."""
+    if len(matrices) == 1:
+        return [_finite(margin, probability)]
+    all_finite = bool(np.isfinite(margin).all() and np.isfinite(probability).all())
+    answers: list[Outputs | ModelFailed] = []
+    start = 0
+    for matrix in matrices:
+        end = start + len(matrix)
+        part = margin[start:end], probability[start:end]
+        answers.append(part if all_finite else _finite(*part))
+        start = end
+    return answers
 
 
 def _finite(margin: Floats, probability: Floats) -> Outputs | ModelFailed:
