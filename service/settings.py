@@ -34,12 +34,6 @@ class Settings(BaseSettings):
     repository_control: bool = Field(default=False, description="let callers load and unload models")
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    server_name: str = Field(
-        default="plumbline",
-        min_length=1,
-        max_length=100,
-        description="what `/v2` reports; a few clients insist on `triton`",
-    )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda:(0|[1-9][0-9]?))$",
@@ -52,6 +46,12 @@ class Settings(BaseSettings):
         description="what all models together may take of a GPU to run; 0 is no limit",
     )
     threads: int = Field(default=0, ge=0, le=1024, description="threads of one run; 0 takes the CPU quota")
+    server_name: str = Field(
+        default="plumbline",
+        min_length=1,
+        max_length=100,
+        description="what `/v2` reports; a few clients insist on `triton`",
+    )
 
     max_instances: int = Field(default=1000, ge=1, le=100_000, description="instances in one request")
     max_body_bytes: int = Field(default=10 * 2**20, ge=1, description="size of one request body")

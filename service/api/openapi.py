@@ -14,6 +14,7 @@ from service.api.explanations import output_names
 from service.api.outcomes import OutcomesSchema
 from service.api.reports import WINDOW
 from service.api.v1 import PICTURES, Schemas
+from service.api.v2 import document as v2
 from service.manifest import Manifest
 from service.monitor.groups import group_sets
 from service.records.outcomes import RESULTS
@@ -22,7 +23,7 @@ from service.runtime.repository import Model, Repository
 ERROR_STATUS = {
     "400": "The body does not fit; the message says where and what is expected.",
     "413": "The body is too large.",
-    "415": "The body is not JSON.",
+    "415": "The body is of another type or encoding than is taken here.",
     "500": "The model failed on a row.",
     "501": "An explanation was asked for and the package has no explainer.",
     "503": "Too many rows are waiting, or the model or the records are not ready; see Retry-After.",
@@ -53,9 +54,13 @@ def document(app: FastAPI, repository: Repository, schemas: Schemas, outcomes: O
         made["paths"][f"/v1/models/{name}/fairness"] = {"get": _fairness(newest.manifest)}
         if newest.reference is not None:
             made["paths"][f"/v1/models/{name}/drift"] = {"get": _drift(newest.manifest)}
+        made["paths"][v2.infer_path(name)] = {"post": v2.operation(newest, _refusals(), versioned=False)}
     for model in repository:
-        path = f"/v1/models/{model.manifest.name}/versions/{model.manifest.version}:predict"
+        version = model.manifest.version
+        path = f"/v1/models/{model.manifest.name}/versions/{version}:predict"
         made["paths"][path] = {"post": _operation(model, schemas, components, versioned=True)}
+        path = v2.infer_path(model.manifest.name, version)
+        made["paths"][path] = {"post": v2.operation(model, _refusals(), versioned=True)}
     return made
 
 
@@ -89,11 +94,12 @@ def _operation(
 def _answers(
     description: str, content: dict[str, Any], refusals: Sequence[str] = tuple(ERROR_STATUS)
 ) -> dict[str, Any]:
+    return {"200": {"description": description, "content": content}, **_refusals(refusals)}
+
+
+def _refusals(refusals: Sequence[str] = tuple(ERROR_STATUS)) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {
-        "200": {"description": description, "content": content},
-        **{status: {"description": ERROR_STATUS[status], "content": error} for status in refusals},
-    }
+    return {status: {"description": ERROR_STATUS[status], "content": error} for status in refusals}
 
 
 def _outcomes(manifest: Manifest, outcomes: OutcomesSchema, components: dict[str, Any]) -> dict[str, Any]:

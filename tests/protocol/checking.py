@@ -1,4 +1,4 @@
-"""What the scripts share that run in the environment of clients: rows of a model, what `:predict` says of them, a report.
+"""What the scripts for the environment of clients share: rows of a model, what `:predict` says of them, a report.
 
 Standard library and NumPy only; `service` is not installed there.
 """
