@@ -74,6 +74,7 @@ def _cases():
         ("too late", "slow", late, 504),
     ):
         yield name, ("POST", f"/v1/models/{model}:predict", JSON, body, status)
+    yield from _tensors()
     body = request()
     for name, path, status in (
         ("verb", f"/v1/models/toy:{TEXT}", 404),
@@ -102,6 +103,55 @@ def _cases():
         ("static file", "GET", f"/static-offline-docs/{TEXT}.js", 404),
     ):
         yield name, (method, path, {}, b"", status)
+
+
+def _tensors():
+    """The same on the way of tensors."""
+    infer = "/v2/models/toy/infer"
+    matrix = {"name": "X", "datatype": "FP32", "shape": [1, 5], "data": [0, 0, 0, 0, 2]}
+    groups = {"name": "sensitive_features.sex", "datatype": "BYTES", "shape": [1], "data": [TEXT]}
+    category = {"name": "entry_mode", "datatype": "BYTES", "shape": [1], "data": [TEXT]}
+
+    def of(*inputs, **fields):
+        return {"inputs": list(inputs)} | fields
+
+    for name, (body, status) in {
+        "answered": (of(matrix, groups, outputs=[{"name": "margin"}]), 200),
+        "answered with ids": (of(matrix, outputs=[{"name": "label"}], parameters={"priority": NUMBER}), 200),
+        "unknown input": (of({**matrix, "name": TEXT}), 400),
+        "similar input": (of({**category, "name": "entry_mode_quetzal"}), 400),
+        "unknown group": (of(matrix, {**groups, "name": f"sensitive_features.{KEY}"}), 400),
+        "datatype": (of({**matrix, "datatype": TEXT}), 400),
+        "shape": (of({**matrix, "shape": [NUMBER, 5]}), 413),
+        "width": (of({**matrix, "shape": [1, NUMBER]}), 400),
+        "texts": (of({**matrix, "data": [TEXT] * 5}), 400),
+        "out of range": (of({**matrix, "data": [NUMBER] * 5}), 400),
+        "not exact": (of({**matrix, "datatype": "FP64", "data": [NUMBER + 0.1] * 5}), 400),
+        "beyond": (of({**matrix, "datatype": "INT8", "data": [NUMBER] * 5}), 400),
+        "category": (of(category), 400),
+        "field": (of(matrix, **{KEY: TEXT}), 400),
+        "id": (of(matrix, id=TEXT * 50), 400),
+        "parameter": (of(matrix, parameters={KEY: TEXT}), 400),
+        "explain": (of(matrix, parameters={"explain": TEXT}), 400),
+        "explain in a string": (of(matrix, parameters={"explain": json.dumps({KEY: NUMBER})}), 400),
+        "ids": (of(matrix, parameters={"ids": [TEXT, KEY]}), 400),
+        "groups": (of(matrix, parameters={"sensitive_features": [{KEY: TEXT}]}), 400),
+        "output": (of(matrix, outputs=[{"name": TEXT}]), 400),
+        "binary size": (of({**matrix, "data": None, "parameters": {"binary_data_size": NUMBER}}), 400),
+        "malformed": (b'{"inputs": [' + TEXT.encode(), 400),
+    }.items():
+        yield f"tensors: {name}", ("POST", infer, JSON, body, status)
+    for name, headers, status in (
+        ("length of json", {"inference-header-content-length": str(NUMBER)}, 400),
+        ("length of json a text", {"inference-header-content-length": TEXT}, 400),
+        ("content-encoding", {"content-encoding": TEXT}, 415),
+        ("lying content-encoding", {"content-encoding": "gzip"}, 400),
+        ("accept-encoding", {"accept-encoding": TEXT}, 200),
+        ("content-type", {"content-type": TEXT}, 415),
+    ):
+        yield f"tensors: {name}", ("POST", infer, JSON | headers, of(matrix), status)
+    failing = {"name": "X", "datatype": "FP32", "shape": [1, 1], "data": [NUMBER]}
+    yield "tensors: the graph fails", ("POST", "/v2/models/brittle/infer", JSON, of(failing), 500)
 
 
 CASES = dict(_cases())
