@@ -1,4 +1,4 @@
-"""Properties of the Open Inference Protocol: arrays survive the way in, broken requests are refused and echo nothing."""
+"""Properties of the Open Inference Protocol: arrays survive; broken requests are refused and echo nothing."""
 
 import gzip
 import json
