@@ -203,6 +203,16 @@ class Interleavings(RuleBasedStateMachine):
             caller.task = self.loop.create_task(self.watch.ask(caller))
             self.watch.callers.append(caller)
 
+    @rule(requests=st.lists(st.tuples(ROWS, TIMEOUTS), min_size=2, max_size=5))
+    def ask_and_leave(self, requests):
+        """The first of several goes away just before the run."""
+        self.ask(requests)
+        self.turn()
+        leaving = self.watch.callers[-len(requests)]
+        if leaving.waits:
+            leaving.task.cancel()
+            leaving.cancelled_at = self.loop.time()
+
     @precondition(lambda self: any(caller.waits for caller in self.watch.callers))
     @rule(data=st.data())
     def cancel(self, data):
