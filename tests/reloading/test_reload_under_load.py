@@ -136,7 +136,8 @@ def test_memory_does_not_grow(server, moved) -> None:
     kilobytes, threads = asyncio.run(live())
     unloaded = (WARM_UP_RELOADS + MANY_RELOADS) // 2
     assert eventually(lambda: server.log.count('"event":"model unloaded"') == unloaded)
-    assert eventually(lambda: status(server)[1] <= threads + 2), status(server)  # the threads of the last ones end
+    # The pool that trims memory keeps some threads; a thread for each model would be a hundred.
+    assert eventually(lambda: status(server)[1] <= threads + 10), status(server)
     assert status(server)[0] - kilobytes < GROWTH_KB
     metrics = server.metrics()
     assert 'model_version="1"' in metrics
