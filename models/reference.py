@@ -91,7 +91,7 @@ def attributions(explainer: bytes, column: int, features: Sequence[Feature], X: 
 
 
 def _score(label: Label, probability: Floats) -> dict[str, Any]:
-    edges = equal_count_edges(probability)
+    edges = score_edges(probability)
     return {"class": label, "edges": edges.tolist(), "counts": _named(bin_counts(probability, edges))}
 
 
@@ -138,6 +138,17 @@ def equal_count_edges(values: NDArray[np.floating[Any]]) -> Floats:
     return np.array([*starts, np.nextafter(distinct[-1], np.float32(np.inf))], np.float64)
 
 
+def score_edges(probability: Floats) -> Floats:
+    """The same for probabilities `(n,)`, with inner edges midway between neighbours.
+
+    The last bits of a probability depend on its batch: an edge on a value that many rows share would part them.
+    """
+    edges, distinct = equal_count_edges(probability), np.unique(probability.astype(np.float32)).astype(np.float64)
+    below = distinct[np.searchsorted(distinct, edges[1:-1]) - 1]
+    edges[1:-1] = ((below + edges[1:-1]) / 2).astype(np.float32)
+    return np.unique(edges)
+
+
 def bin_counts(values: NDArray[np.floating[Any]], edges: Floats) -> Integers:
     """Counts `(k+2,)` of `values` `(n,)`, none missing: underflow, the k bins, overflow."""
     index = np.searchsorted(edges, values.astype(np.float32).astype(np.float64), side="right")
@@ -151,7 +162,7 @@ def _named(counts: Integers) -> dict[str, Any]:
 def _groups(rows: Rows, sensitive_feature: str, score: Floats | None, *, labelled: bool) -> dict[str, dict[str, Any]]:
     """Per group that occurs: how many rows, how many of them positive, and their scores in the bins of all scores."""
     values = rows.groups[sensitive_feature]
-    edges = None if score is None else equal_count_edges(score)
+    edges = None if score is None else score_edges(score)
     made: dict[str, dict[str, Any]] = {}
     for group in np.unique(values):
         mine = values == group

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from service.errors import PackageError
 from service.manifest import REFERENCE_FILE, Feature, Label, Manifest, parse_part
 
-Count = Annotated[int, Field(ge=0)]
+# What float64 counts exactly.
+Count = Annotated[int, Field(ge=0, le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Counts = list[Count]
 Edges = Annotated[list[float], Field(min_length=2)]
@@ -120,7 +121,7 @@ class FeatureAttribution(_Part):
 class AttributionReference(_Part):
     """What explanations of n reference rows were made of, for the class that the monitor explains."""
 
-    n: Count
+    n: Annotated[Count, Field(ge=1)]
     features: list[FeatureAttribution]
 
 

@@ -89,7 +89,10 @@ class Bins:
         counts = frozen["counts"]
         missing = [("missing", "missing", counts.get("missing", 0))] if declared.get("nullable") else []
         if frozen.get("edges"):
-            return cls([*numeric_cells(frozen["edges"], counts), *missing], edges=frozen["edges"])
+            return cls(
+                [*numeric_cells(frozen["edges"], counts, whole=declared["kind"] == "integer"), *missing],
+                edges=frozen["edges"],
+            )
         cells = [
             (name, "bin" if n else "unseen", n) for name, n in zip(frozen["categories"], counts["bins"], strict=True)
         ]
@@ -201,7 +204,15 @@ class Bins:
         return made
 
 
-def numeric_cells(edges, counts):
+def numeric_cells(edges, counts, *, whole=False):
+    if whole:  # every number has few digits
+        tops = [int(np.ceil(edge)) for edge in edges]
+        pairs = zip(tops, tops[1:], counts["bins"], strict=False)
+        return [
+            (f"below {tops[0]}", "underflow", counts.get("underflow", 0)),
+            *((f"{low}" if high - low == 1 else f"{low} to {high - 1}", "bin", n) for low, high, n in pairs),
+            (f"above {tops[-1] - 1}", "overflow", counts.get("overflow", 0)),
+        ]
     cells = [(f"below {edges[0]:.4g}", "underflow", counts.get("underflow", 0))]
     cells += [
         (f"{low:.4g} to {high:.4g}", "bin", n) for low, high, n in zip(edges, edges[1:], counts["bins"], strict=False)

@@ -19,7 +19,6 @@ from service.monitor.drift import (
 
 SHOWN_BINS, LEAST_SHOWN = 3, 0.005  # less would be shown as 0
 BY_CHANCE = f"in about {100 * DRIFT_ERROR:g} % of windows without drift"
-REPORT = "Exact counts: GET /v1/models/{{ $labels.model_name }}/drift?version={{ $labels.model_version | urlquery }}."
 COUNT, NUMBER, PERCENT = 'printf "%.0f"', 'printf "%.3f"', "humanizePercentage"
 NAMED = "{{ $labels.feature }}"
 
@@ -97,7 +96,7 @@ and
         f"Over the last {window} {words} ({shown(n, counted.labels, COUNT)} counted) had a PSI of {psi} against the "
         f"reference: above the {LEAST_PSI} that is tolerated, and above the {shown(critical, counted.labels, NUMBER)} "
         f"that chance exceeds {BY_CHANCE}. More than in the reference, in shares of all: {grown(counted, window)}.",
-        f"Look at {action} {REPORT}",
+        f"Look at {action} {report(window)}",
     )
 
 
@@ -121,7 +120,7 @@ and
         f"{NAMED} {words}, in the reference {shown(reference, FEATURES.labels, PERCENT)}. The difference is "
         f"above the {100 * LEAST_SHARE_INCREASE:g} % that is tolerated, and above the "
         f"{shown(critical, FEATURES.labels, PERCENT)} that chance exceeds {BY_CHANCE}.",
-        f"Look at {action} {REPORT}",
+        f"Look at {action} {report(window)}",
     )
 
 
@@ -150,7 +149,7 @@ and on ({MODEL})
         f"{LEAST_ATTRIBUTION_CHANGE} that is tolerated, and than the {shown(critical, labels, NUMBER)} that chance "
         f"exceeds {BY_CHANCE}, either way.",
         f"Look at whether the values of {NAMED} drift (FeatureDrift), or those of the feature whose share moved the "
-        f"other way. The model itself has not changed: it meets other cases. {REPORT}",
+        f"other way. The model itself has not changed: it meets other cases. {report(window)}",
     )
 
 
@@ -177,3 +176,10 @@ def own(labels: str) -> tuple[str, str]:
     """For `printf`: a selector of the alert's labels, and what fills it."""
     names = labels.split(", ")
     return "{" + ",".join(f"{name}=%q" for name in names) + "}", " ".join(f"$labels.{name}" for name in names)
+
+
+def report(window: str) -> str:
+    """Where the exact counts of the window are; the report knows hours and days."""
+    asked = f"&window={window}" if window.endswith(("h", "d")) else ""
+    address = "/v1/models/{{ $labels.model_name }}/drift?version={{ $labels.model_version | urlquery }}"
+    return f"Exact counts: GET {address}{asked}."

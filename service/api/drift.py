@@ -72,7 +72,8 @@ class DriftReports:
         engine, manifest = self._records.engine, layout.manifest
         until = time.time()
         since = (until - seconds) // SLOT_SECONDS * SLOT_SECONDS
-        sums = drift_sums(engine, package, size=layout.size, since=since)
+        ends = (until // SLOT_SECONDS + 1) * SLOT_SECONDS  # what lies beyond was counted by a clock that was ahead
+        sums = drift_sums(engine, package, size=layout.size, since=since, until=ends)
         found = counts.cell_counts(engine, manifest.name, [package], since=since, until=until)
         fairness = fairness_report(manifest, tally(manifest, found), suppress=self._suppress)
         report = drift_report(layout, sums, fairness, suppress=self._suppress)

@@ -5,6 +5,8 @@ to the outermost bins, and bins that few reference rows fell into make one cell.
 chi-squared quantile several times as often as it should.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -105,7 +107,7 @@ def feature_bins(feature: Feature, reference: FeatureReference) -> Bins:
     counts = reference.counts
     missing = [(MISSING, MISSING, counts.missing)] if feature.nullable else []
     if reference.edges is not None:
-        return _made([*_numeric(reference.edges, counts), *missing], reference.edges)
+        return _made([*_numeric(reference.edges, counts, whole=feature.kind == "integer"), *missing], reference.edges)
     names = reference.categories or []
     cells = [(name, BIN if n else UNSEEN, n) for name, n in zip(names, counts.bins, strict=True)]
     K = len(names)
@@ -128,10 +130,34 @@ def with_reference(bins: Bins, counts: BinCounts) -> Bins:
     return replace(bins, reference=reference, **_cells(bins.kinds, reference))
 
 
-def _numeric(edges: list[float], counts: BinCounts) -> list[tuple[str, str, int]]:
-    cells = [(f"below {edges[0]:.4g}", UNDERFLOW, counts.underflow)]
-    cells += [(f"{low:.4g} to {high:.4g}", BIN, n) for low, high, n in zip(edges, edges[1:], counts.bins, strict=False)]
-    return [*cells, (f"from {edges[-1]:.4g}", OVERFLOW, counts.overflow)]
+def _numeric(edges: list[float], counts: BinCounts, *, whole: bool = False) -> list[tuple[str, str, int]]:
+    if whole:
+        first, last = math.ceil(edges[0]), math.ceil(edges[-1]) - 1
+        ranges = [_integers(math.ceil(low), math.ceil(high) - 1) for low, high in itertools.pairwise(edges)]
+        return [
+            (f"below {first}", UNDERFLOW, counts.underflow),
+            *((words, BIN, n) for words, n in zip(ranges, counts.bins, strict=True)),
+            (f"above {last}", OVERFLOW, counts.overflow),
+        ]
+    texts = _apart(edges)
+    return [
+        (f"below {texts[0]}", UNDERFLOW, counts.underflow),
+        *((f"{low} to {high}", BIN, n) for (low, high), n in zip(itertools.pairwise(texts), counts.bins, strict=True)),
+        (f"from {texts[-1]}", OVERFLOW, counts.overflow),
+    ]
+
+
+def _integers(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _apart(edges: list[float]) -> list[str]:
+    """Edges with as few digits as tell them apart, four at least."""
+    for digits in range(4, 17):
+        texts = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
 
 
 def _made(cells: list[tuple[str, str, int]], edges: Sequence[float], places: Integers | None = None) -> Bins:

@@ -78,10 +78,13 @@ def psi_quantile(degrees_of_freedom: int, comparisons: int) -> float:
 
 
 def psi_state(found: Psi | None, n: int) -> State:
-    """Drift where PSI exceeds both the floor and its critical value, and rows are enough to say so."""
-    if found is None or n < LEAST_OBSERVATIONS:
+    """Drift where PSI exceeds both the floor and its critical value, and rows are enough to say so.
+
+    A single cell has no PSI and cannot drift; what lies outside it is judged by its share.
+    """
+    if n < LEAST_OBSERVATIONS:
         return "insufficient"
-    return "drift" if found.value > LEAST_PSI and found.value > found.critical else "ok"
+    return "drift" if found is not None and found.value > LEAST_PSI and found.value > found.critical else "ok"
 
 
 def jensen_shannon_distance(counts: Integers, reference: Integers) -> float:

@@ -18,6 +18,9 @@ from service.reference import Calibrators, Reference, reference_id
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+# Beyond this a |SHAP value| says nothing of anybody else.
+LARGEST_MAGNITUDE = 1e9
+
 
 class DriftLayout:
     """Which number of the array counts what. Depends on the package alone: d features, K classes, G groups of a set."""
@@ -130,10 +133,15 @@ class DriftCounters:
         self.values += added
 
     def add_explained(self, values: Floats) -> None:
-        """Add the SHAP values `(n, d)` of rows that were explained."""
+        """Add the SHAP values `(n, d)` of rows that were explained.
+
+        Rows whose values would drown all others in a sum of floats, or are no numbers, are left out.
+        """
+        values = np.abs(values)
+        values = values[(values <= LARGEST_MAGNITUDE).all(axis=1)]
         if self.layout.attributed and len(values):
             self.slots.begin(self.values, time.time())
-            self.layout.view(self.values, "magnitude")[:] += np.abs(values).sum(axis=0)
+            self.layout.view(self.values, "magnitude")[:] += values.sum(axis=0)
             self.layout.view(self.values, "magnitude rows")[:] += len(values)
 
     def _codes_of(self, joint: Integers) -> Integers:

@@ -18,7 +18,7 @@ from service.monitor.pooling import Pool, each_bin, each_cell, in_order, leaves_
 from service.monitor.suppression import SMALLEST_SHOWN, is_small
 
 Json = dict[str, Any]
-PSI_DECIMALS = 3  # of a group, where small cells are hidden: enough to judge, too few to work out cells
+PSI_DECIMALS = 3  # of a group, where small cells are hidden
 
 
 def drift_report(layout: DriftLayout, values: Floats, fairness: Mapping[str, Any], *, suppress: bool) -> Json:
@@ -91,7 +91,10 @@ def _both(pools: Sequence[Pool]) -> tuple[Integers, Integers]:
 
 
 def _distribution(found: Floats, bins: Bins, comparisons: int, *, suppress: bool) -> Json:
-    """The comparison of one distribution with its reference."""
+    """The comparison of one distribution with its reference.
+
+    The state is that of the cells as they are, as in the rules: pooled ones may hide what moved between them.
+    """
     counts = _whole(found)
     n = int(counts.sum())
     made: Json = {"n": n, "reference_n": bins.m, "state": "insufficient"}
@@ -99,11 +102,12 @@ def _distribution(found: Floats, bins: Bins, comparisons: int, *, suppress: bool
         nothing = ("psi", "jensen_shannon", "chi_squared")
         return made | {"n": None, "state": "suppressed", **dict.fromkeys(nothing), "bins": []}
     compared = without_small_counts(counts, bins) if suppress else each_cell(counts, bins)
+    judged = drift.psi(bins.in_cells(counts), bins.in_cells(bins.reference), comparisons=comparisons)
     now, then = _both(compared)
     psi, test = drift.psi(now, then, comparisons=comparisons), drift.chi_squared(now, then)
     distance = None if psi is None else drift.jensen_shannon_distance(now, then)
     return made | {
-        "state": drift.psi_state(psi, n),
+        "state": drift.psi_state(judged, n),
         "psi": _psi(psi),
         "jensen_shannon": None if distance is None else {"distance": distance, "log_base": 2},
         "chi_squared": None
@@ -178,8 +182,8 @@ def _group_scores(
         state: str = drift.psi_state(psi, n)
         if suppress and (shown[group] is None or is_small(np.array([n])).any()):
             n, psi, state = None, None, "suppressed"  # type: ignore[assignment]
-        elif suppress and state == "insufficient":
-            psi = None
+        elif suppress and (state == "insufficient" or is_small(bins.in_cells(counts)).any()):
+            psi = None  # small cells would follow from it
         digits = PSI_DECIMALS if suppress else None
         groups.append({"group": group, "n": n, "reference_n": bins.m, "state": state, "psi": _psi(psi, digits)})
     return {"sensitive_feature": made.name, "class": layout.positive, "groups": groups}
@@ -221,7 +225,7 @@ def _performance(layout: DriftLayout, values: Floats, made: GroupSet, known: Seq
     groups = []
     for number, group in enumerate(made.declared):
         entry = next(found for found in known if found["group"] == group)
-        hidden = suppress and entry["n"] is None
+        hidden = suppress and (entry["n"] is None or bool(is_small(_whole(predictions[number])).any()))
         rates = expected_rates(
             predictions[number],
             calibrated[number],

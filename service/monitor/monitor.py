@@ -124,6 +124,8 @@ class FairnessMonitor:
             except Exception as error:  # noqa: BLE001 - the monitor must never fail a prediction
                 failed += len(inferences)
                 log.error("inferences not counted", error=type(error).__name__)
+            for inference in inferences:  # a row that waits to be explained must not keep a large request
+                inference.X = inference.probability = None
         self.failures += failed
         if ready:  # with nothing to count, it is as before
             self._failing = failed > 0

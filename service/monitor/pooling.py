@@ -12,6 +12,7 @@ from service.monitor.bins import Bins, Integers
 from service.monitor.suppression import is_small
 
 POOLED = "pooled"
+CELL = "cell"  # bins that are compared as one, whatever they hold
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Pool:
         return " or ".join(bins.words[member] for member in self.members)
 
     def kind(self, bins: Bins) -> str:
-        """That of its only bin, or `pooled`."""
-        return bins.kinds[self.members[0]] if len(self.members) == 1 else POOLED
+        """That of its only bin, `cell`, or `pooled` where several cells are one."""
+        if len(self.members) == 1:
+            return bins.kinds[self.members[0]]
+        return CELL if len({int(bins.cell_of[member]) for member in self.members}) == 1 else POOLED
 
 
 def each_bin(counts: Integers, bins: Bins) -> list[Pool]:

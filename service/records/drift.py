@@ -1,5 +1,6 @@
 """Counts for drift by slots of time, so that any replica can report a window exactly, and after a restart."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from sqlalchemy.engine import Connection
 
 from service.records.counts import reading
 from service.records.tables import drift_counts
+
+ROWS_TOGETHER = 500
 
 
 class SlotCounts(NamedTuple):
@@ -57,17 +60,21 @@ class SaveDriftCounts:
         )
 
 
-def drift_sums(engine: Engine, package: str, *, size: int, since: float) -> NDArray[np.float64]:
-    """Sums over replicas and over the slots that begin at `since` or later, `(size,)`.
+def drift_sums(
+    engine: Engine, package: str, *, size: int, since: float, until: float = math.inf
+) -> NDArray[np.float64]:
+    """Sums over replicas and over the slots that begin at `since` or later and before `until`, `(size,)`.
 
     Lists of another length are those of a release that counted other things; they are left out.
     """
     table = drift_counts.c
     total = np.zeros(size)
     with reading(engine) as connection:
-        for text in connection.execute(
-            select(table.counts).where(table.package == package, table.slot >= since)
-        ).scalars():
+        # Not all at once: a long window of several replicas is some hundred megabytes of text.
+        statement = select(table.counts, table.slot).where(table.package == package, table.slot >= since)
+        for text, slot in connection.execution_options(yield_per=ROWS_TOGETHER).execute(statement):
+            if slot >= until:
+                continue
             counts = orjson.loads(text)
             if len(counts) == size:
                 total += np.array(counts)

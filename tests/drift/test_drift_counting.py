@@ -130,8 +130,8 @@ EDGES = [
     ("amount", 500, "04 from 500"),
     ("amount", 1000, "04 from 500"),
     ("hour", 5, "00 below 6"),
-    ("hour", 22, "03 18 to 23"),
-    ("hour", 23, "04 from 23"),
+    ("hour", 22, "03 18 to 22"),
+    ("hour", 23, "04 above 22"),
     ("cross_border", True, "01 1"),
     ("cross_border", 0.0, "00 0"),
     ("entry_mode", "chip", "00 chip"),
@@ -141,7 +141,14 @@ EDGES = [
     ("balance", 1e38, "04 from 40"),
     ("balance", -0.0, "02 0 to 1.5"),
 ]
-KINDS = {"below": "underflow", "from": "overflow", "missing": "missing", "online": "unseen", "other": "other"}
+KINDS = {
+    "below": "underflow",
+    "from": "overflow",
+    "above": "overflow",
+    "missing": "missing",
+    "online": "unseen",
+    "other": "other",
+}
 
 
 @pytest.mark.parametrize(("feature", "value", "expected"), EDGES)

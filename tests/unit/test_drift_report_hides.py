@@ -109,8 +109,8 @@ def test_bins_of_few_rows_are_pooled_and_everything_is_about_the_pools():
     window.feature("hour", [4, 300, 692, 4])
     hour = window.report(suppress=True)["features"][1]
     assert [(cell["bin"], cell["kind"], cell["n"], cell["reference_n"]) for cell in hour["bins"]] == [
-        ("below 0 or 0 to 6", "pooled", 304, 250),
-        ("6 to 24 or from 24", "pooled", 696, 750),
+        ("below 0 or 0 to 5", "cell", 304, 250),
+        ("6 to 23 or above 23", "cell", 696, 750),
     ]
     assert hour["n"] == 1000
     p, q = (np.array(cells) / 1001 for cells in ([304.5, 696.5], [250.5, 750.5]))
@@ -222,3 +222,36 @@ def test_scores_of_few_of_a_group_are_hidden_and_of_some_not_judged():
     women, men = window.report(suppress=True)["group_scores"][0]["groups"]
     assert (women["n"], women["state"], women["psi"]) == (12, "insufficient", None)
     assert (men["n"], men["state"], men["psi"]) == (None, "suppressed", None)
+
+
+def test_pooling_for_show_does_not_decide():
+    """Rows moved between neighbours that are shown as one: the state is that of the rules, the numbers are not."""
+    window = full()
+    window.feature("amount", [0, 300, 3, 297, 0, 400])
+    shown, plain = (window.report(suppress=suppress)["features"][0] for suppress in (True, False))
+    assert shown["state"] == plain["state"] == "drift"
+    assert shown["psi"]["value"] < plain["psi"]["value"]
+    assert not [cell["n"] for cell in shown["bins"] if 1 <= cell["n"] <= 10]
+
+
+def test_a_group_with_a_small_cell_shows_no_psi():
+    """From PSI, n and the reference a cell could be solved for; that there is drift is said."""
+    window = full()
+    scores = window.layout.view(window.values, "group score sex")
+    scores[0] = [0, 393, 3, 4, 0]
+    (female, male) = window.report(suppress=True)["group_scores"][0]["groups"]
+    assert (female["psi"], female["state"]) == (None, "drift")
+    assert male["psi"] is not None
+    (plain, _) = window.report(suppress=False)["group_scores"][0]["groups"]
+    assert plain["psi"]["value"] > 0.1
+
+
+def test_expected_rates_of_few_positives_are_hidden():
+    """However many the records know: TPR, FPR and PPV together tell the number predicted positive."""
+    window = full()
+    counted = window.layout.view(window.values, "predictions sex")
+    counted[0] = [296, 4]
+    (female, male) = window.report(suppress=True)["performance"][0]["groups"]
+    assert female["state"] == "suppressed"
+    assert {name: rate["expected"] for name, rate in female["rates"].items()} == dict.fromkeys(female["rates"])
+    assert male["state"] == "ok"

@@ -80,7 +80,7 @@ def test_nothing_is_compared_without_rows(now, then):
     assert drift.psi(now, then, comparisons=1) is None
     assert drift.chi_squared(now, then) is None
     assert drift.kolmogorov_smirnov(now, then) is None
-    assert drift.psi_state(None, 10_000) == "insufficient"
+    assert drift.psi_state(None, 199) == "insufficient"
 
 
 def test_a_single_cell_has_nothing_to_compare():
@@ -89,6 +89,7 @@ def test_a_single_cell_has_nothing_to_compare():
     assert drift.psi(one, one, comparisons=1) is None
     assert drift.chi_squared(one, one) is None
     assert drift.jensen_shannon_distance(one, one) == 0
+    assert drift.psi_state(None, 1000) == "ok"
 
 
 @settings(deadline=None)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from frozen import ATTRIBUTIONS, CALIBRATORS, GROUPS, PARTS, SCORES, document, frozen_manifest
+from pydantic import ValidationError
 
 from service.errors import PackageError
 from service.manifest import read_manifest, verify_digests
-from service.reference import read_reference, reference_id
+from service.reference import Reference, read_reference, reference_id
 
 PACKAGES = sorted((Path(__file__).parents[2] / "models" / "repository").glob("*/*"))
 POOLED = CALIBRATORS["pooled"]
@@ -202,3 +203,15 @@ def test_group_scores_need_a_positive_class():
     with pytest.raises(PackageError, match="scores of groups need"):
         read(four)
     assert read(four, groups={}).scores[0].label == "yes"
+
+
+@pytest.mark.parametrize("part", ["counts", "attributions"])
+def test_counts_that_no_float_holds_or_nobody_was_explained_for_are_refused(part) -> None:
+    """They would fail later, where the model answers."""
+    content = json.loads(json.dumps(document()))
+    if part == "counts":
+        content["features"][0]["counts"]["bins"][0] = 2**63
+    else:
+        content["attributions"]["n"] = 0
+    with pytest.raises(ValidationError):
+        Reference.model_validate(content)

@@ -107,15 +107,29 @@ def test_saving_what_is_saved_already_changes_nothing(clock):
     assert clock.changed() == {}
 
 
-def test_a_clock_that_is_put_back_goes_on_with_the_slot_it_is_in(clock):
-    """Nothing that ended is opened again."""
+def test_a_clock_that_is_put_back_replaces_nothing(clock):
+    """A slot that is entered again has another name, within the slot."""
     clock.add(START + SLOT_SECONDS, 1, 0)
     clock.save()
     clock.add(START, 2, 0)
     clock.add(START + SLOT_SECONDS + 5, 4, 0)
-    assert clock.changed() == {START + SLOT_SECONDS: [7, 0]}
+    assert clock.changed() == {START + 1: [2, 0], START + SLOT_SECONDS + 1: [4, 0]}
     clock.add(START + 2 * SLOT_SECONDS, 8, 0)
-    assert clock.changed() == {START + SLOT_SECONDS: [7, 0], START + 2 * SLOT_SECONDS: [8, 0]}
+    clock.save()
+    assert {name: added.tolist() for name, added in clock.records.items()} == {
+        START + SLOT_SECONDS: [1, 0],
+        START + 1: [2, 0],
+        START + SLOT_SECONDS + 1: [4, 0],
+        START + 2 * SLOT_SECONDS + 1: [8, 0],
+    }
+
+
+def test_a_number_that_drowns_others_hides_no_change(clock):
+    """The sum of both would not tell that one of them grew."""
+    clock.add(START, 1, 1e20)
+    clock.save()
+    clock.add(START + 1, 5000, 0)
+    assert clock.changed() == {START: [5001, 1e20]}
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -66,7 +66,7 @@ def findings(report: Json) -> Json:
 def _of_feature(feature: Json, report: Json) -> list[str]:
     limits, psi = report["limits"], feature["psi"]
     found = []
-    if feature["state"] == "drift" and psi and psi["value"] >= limits["least_psi"] and psi["value"] > psi["critical"]:
+    if feature["state"] == "drift" and psi and psi["value"] > limits["least_psi"] and psi["value"] > psi["critical"]:
         found.append(_psi(feature, report))
     for name, share in feature["shares"].items():
         if share.get("state") == "drift":
