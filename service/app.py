@@ -28,6 +28,8 @@ from service.api.reports import ReportThread
 from service.api.sampling import Sampler
 from service.api.v2 import infer as v2_infer
 from service.api.v2 import metadata as v2_metadata
+from service.bulk import documentation
+from service.bulk.endpoint import SCORE_PATH, SCORE_VERSION_PATH, Score
 from service.leaving import SeeingOff
 from service.manifest import MODEL_FILE
 from service.middleware import FairnessMiddleware
@@ -104,6 +106,14 @@ class Service:
             suppress=settings.suppress_small_cells,
             retention_days=settings.retention_days,
         )
+        self.score = Score(
+            lambda: self.repository,
+            max_scorings=settings.max_scorings,
+            max_batch_bytes=settings.max_score_batch_bytes,
+            max_spool_bytes=settings.max_spool_bytes,
+            timeout_seconds=settings.request_timeout_seconds,
+            count=self.metrics.count_scored,
+        )
         self.sampler = Sampler(settings.explain_sample_ratio, self.limiter, self.monitor, self.metrics)
 
     def _make_records(self) -> Records | None:
@@ -151,6 +161,7 @@ class Service:
         """Finish what is under way: runs, counts, records."""
         await self.reloading.close()
         self.sampler.close()
+        self.score.close()
         self.limiter.close()
         self.waterfalls.close()
         self.report_thread.close()
@@ -307,6 +318,8 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
         Route(OUTCOMES_PATH, outcomes, methods=["POST"]),
         Route(v2_infer.INFER_PATH, infer, methods=["POST"]),
         Route(v2_infer.INFER_VERSION_PATH, infer, methods=["POST"]),
+        Route(SCORE_PATH, service.score, methods=["POST"]),
+        Route(SCORE_VERSION_PATH, service.score, methods=["POST"]),
     ]
     app.router.routes.extend(busiest)
     app.include_router(v1.routes(lambda: service.repository))
@@ -326,7 +339,9 @@ def create_app(settings: Settings, *, watched: bool = True) -> FastAPI:
         service.monitor.flush()  # on the event loop, so that a scrape sees everything that was answered before it
         return Response(await run_in_threadpool(service.scrape), media_type=CONTENT_TYPE_LATEST)
 
-    app.openapi = lambda: openapi.document(app, service.repository, schemas, outcomes_schema)  # type: ignore[method-assign]
+    app.openapi = lambda: documentation.extend(  # type: ignore[method-assign]
+        openapi.document(app, service.repository, schemas, outcomes_schema), service.repository
+    )
     # Around the framework's own layers, not among them: nothing escapes `Observe`, and `Direct` skips them all.
     answers = Direct(app.build_middleware_stack(), routes=busiest)
     app.middleware_stack = Observe(

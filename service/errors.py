@@ -78,6 +78,15 @@ class InvalidValue(InvalidRequest):
         self.reason = reason
 
 
+class InvalidRow(InvalidRequest):
+    """A value in a stream or file of rows, which are counted from 0, does not fit."""
+
+    def __init__(self, row: int, feature: str, expected: str) -> None:
+        super().__init__(f"row {row}, {feature}", expected)
+        self.row = row
+        self.feature = feature
+
+
 # An undeclared category, a number outside the declared range, no such key, anything else.
 REFUSAL_REASONS = ("category", "range", "absent", "type")
 

@@ -92,6 +92,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._receive_seconds = receive_seconds
         self._receiving = False
+        self._takes_time = False
         self._idle_since: float | None = None
         self._late: asyncio.TimerHandle | None = None
 
@@ -117,14 +118,16 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, HEAD_TOO_LARGE)
-        if self._receiving and self._late is None:  # most requests come in one piece and need no timer
+        if self._receiving and self._late is None and not self._takes_time:  # most requests come in one piece and need no timer
             self._late = self.loop.call_later(self._receive_seconds, self._refuse, 504, TOO_LATE)
 
     def on_message_begin(self) -> None:
         """A request line begins."""
         super().on_message_begin()
         self._receiving = True
+        self._takes_time = False
         self._head_bytes = 0
+        self.scope["plumbline.connection"] = self  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         """Start the request, unless its head is to be parsed again."""
@@ -137,6 +140,15 @@ class Protocol(HttpToolsProtocol):
         """A part of the body."""
         if not self._passing_over:
             super().on_body(body)
+
+    def take_time(self) -> None:
+        """For the application: the body of this request may take as long as it takes, until it is answered."""
+        self._takes_time = True
+        self._forgive()
+
+    def drop(self) -> None:
+        """For the application: close at once, whatever waits to be sent."""
+        self.transport.abort()
 
     def on_message_complete(self) -> None:
         """The end of a request."""
@@ -156,6 +168,9 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request. One timer a connection looks after idleness, not one for each response."""
+        if self._takes_time and self._receiving:  # what is left of the body is read, and soon has to be over
+            self._takes_time = False
+            self._late = self.loop.call_later(self._receive_seconds, self.drop)
         if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
             return

@@ -58,6 +58,11 @@ class Settings(BaseSettings):
     max_batch_rows: int = Field(default=256, ge=1, le=2**20, description="rows of one run of a model")
     max_explain_rows: int = Field(default=2048, ge=1, description="rows that may wait for an explanation, all models")
     max_queue_rows: int = Field(default=4096, ge=1, description="rows that may wait for one model")
+    max_scorings: int = Field(default=2, ge=1, le=64, description="files that may be scored at the same time")
+    max_score_batch_bytes: int = Field(
+        default=64 * 2**20, ge=2**16, description="size of one record batch, or one page of Parquet, to be scored"
+    )
+    max_spool_bytes: int = Field(default=2 * 2**30, ge=1, description="size of one Parquet file to be scored")
     request_timeout_seconds: float = Field(default=10.0, gt=0, le=3600, description="from arrival to answer, else 504")
     drain_seconds: float = Field(default=0.0, ge=0, le=300, description="from SIGTERM, unready, to closing the port")
     shutdown_seconds: int = Field(default=30, ge=1, le=3600, description="time that running requests get to finish")

@@ -49,6 +49,9 @@ class Metrics:
             buckets=(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, *LATENCY_BUCKETS),
         )
 
+        self.scored_rows = Counter(
+            "plumbline_scored_rows", "Rows of files that were answered by :score.", MODEL_LABELS, registry=registry
+        )
         self.explanations = Counter(
             "plumbline_explanations",
             "Rows for which an explanation was asked, by what came of it.",
@@ -110,6 +113,7 @@ class Metrics:
             self.outcomes_received.labels(manifest.name, result)
         for result in ("explained", "dropped", "failed") if manifest.explainer is not None else ():
             self.explanation_samples.labels(manifest.name, manifest.version, result)
+        self.scored_rows.labels(manifest.name, manifest.version)
         for name, reason in itertools.product(manifest.feature_names, REFUSAL_REASONS):
             self.refused_values.labels(manifest.name, manifest.version, name, reason)
         for step in LOADING_STEPS:
@@ -142,9 +146,13 @@ class Metrics:
 
     def forget_model(self, model_name: str, model_version: str) -> None:
         """Remove the series of a version that is no longer served."""
-        own = [self.batch_rows, self.batch_latency, self.explanations, self.explanation_latency]
+        own = [self.batch_rows, self.batch_latency, self.scored_rows, self.explanations, self.explanation_latency]
         for metric in (*own, self.additivity_residual, self.explanation_samples, self.refused_values):
             metric.remove_by_labels({"model_name": model_name, "model_version": model_version})
+
+    def count_scored(self, manifest: Manifest, rows: int) -> None:
+        """Count rows of a file; called from the thread that scores it."""
+        self.scored_rows.labels(manifest.name, manifest.version).inc(rows)
 
     def count_commit(self, rows: int, seconds: float, error: Exception | None) -> None:
         """Count one transaction of the records."""

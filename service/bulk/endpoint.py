@@ -1,0 +1,241 @@
+"""`POST .../{name}:score`: a stream of rows in, a stream of answers out, at the same time and in bounded memory.
+
+A plain ASGI endpoint. The body is fed to a thread that reads, checks, runs and encodes at low priority, and what it
+makes is sent; each waits for the other. What is scored is neither recorded nor counted by the monitor.
+"""
+
+import asyncio
+import importlib.util
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from service.api.http_errors import STATUS, error_response
+from service.bulk.pipe import Inflow, Outflow
+from service.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    NotOffered,
+    QueueFull,
+    UnsupportedMediaType,
+)
+from service.manifest import Manifest
+from service.runtime.limiter import step_back
+from service.runtime.repository import Repository
+
+if TYPE_CHECKING:
+    from service.bulk.stream import Task
+
+SCORE_PATH = "/v1/models/{name:model}:score"
+SCORE_VERSION_PATH = "/v1/models/{name:model}/versions/{version:model}:score"
+ARROW = "application/vnd.apache.arrow.stream"
+FORMS = {ARROW: "arrow", "text/csv": "csv", "application/vnd.apache.parquet": "parquet"}
+LATE = "body: it did not arrive in time"
+
+
+class Connection(Protocol):
+    """What the server's protocol leaves in the scope as `plumbline.connection`."""
+
+    def take_time(self) -> None:
+        """Have the body arrive without a limit of time; the caller watches it."""
+
+    def drop(self) -> None:
+        """Close at once, whatever waits to be sent."""
+
+
+class Score:
+    """The endpoint. At most `max_scorings` requests at a time have a thread; others are told to come back."""
+
+    def __init__(
+        self,
+        repository: Callable[[], Repository],
+        *,
+        max_scorings: int,
+        max_batch_bytes: int,
+        max_spool_bytes: int,
+        timeout_seconds: float,
+        count: Callable[[Manifest, int], None],
+    ) -> None:
+        """`timeout_seconds` is how long a caller may neither send nor read; `count` is told of answered rows."""
+        self._repository = repository
+        self._max_scorings = max_scorings
+        self._max_batch_bytes = max_batch_bytes
+        self._max_spool_bytes = max_spool_bytes
+        self._timeout_seconds = timeout_seconds
+        self._count = count
+        self._running = 0
+        self._executor = ThreadPoolExecutor(max_scorings, thread_name_prefix="plumbline-score", initializer=step_back)
+
+    def close(self) -> None:
+        """Start nothing more; what runs ends by itself, as its callers have gone."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; a refusal before the first answer is an exception for `http_errors`."""
+        task = self._task(scope)
+        if self._running >= self._max_scorings:
+            raise QueueFull(f"{self._max_scorings} files are being scored already", retry_after_seconds=5.0)
+        connection: Connection | None = scope.get("plumbline.connection")
+        if connection is not None:
+            connection.take_time()
+        exchange = _Exchange(receive, send, connection, timeout_seconds=self._timeout_seconds)
+        self._running += 1
+        working = self._start(task, exchange)
+        working.add_done_callback(self._finished)
+        try:
+            await exchange.run()
+        finally:
+            exchange.abandon()
+
+    def _start(self, task: "Task", exchange: "_Exchange") -> "asyncio.Future[None]":
+        from service.bulk.stream import work  # imports pyarrow, which takes a moment and 60 MB
+
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._executor, work, task, exchange.inflow, exchange.outflow)
+
+    def _finished(self, working: "asyncio.Future[None]") -> None:
+        self._running -= 1
+        if not working.cancelled():
+            working.exception()
+
+    def _task(self, scope: Scope) -> "Task":
+        if importlib.util.find_spec("pyarrow") is None:
+            raise NotOffered("scoring files needs the extra plumbline[bulk], not installed here")
+        from service.bulk.stream import Task
+
+        repository, names = self._repository(), scope["path_params"]
+        version = names.get("version")
+        model = repository.latest(names["name"]) if version is None else repository.version(names["name"], version)
+        explain, passed_over = _options(scope["query_string"])
+        if explain and model.explainer is None:
+            raise NotOffered("explain: this model package has no explainer")
+        return Task(
+            model=model,
+            form=_form(scope),
+            explain=explain,
+            passed_over=passed_over,
+            max_batch_bytes=self._max_batch_bytes,
+            max_spool_bytes=self._max_spool_bytes,
+            count=lambda rows: self._count(model.manifest, rows),
+        )
+
+
+class _Exchange:
+    """One request's two directions."""
+
+    def __init__(
+        self, receive: Receive, send: Send, connection: Connection | None, *, timeout_seconds: float
+    ) -> None:
+        self.inflow, self.outflow = Inflow(), Outflow()
+        self._receive = receive
+        self._send = send
+        self._connection = connection
+        self._timeout_seconds = timeout_seconds
+        self._left = False
+
+    async def run(self) -> None:
+        """Feed and send until the answer is complete. Raises ClientDisconnect."""
+        feeding = asyncio.create_task(self._feed())
+        try:
+            await self._answer()
+        finally:
+            feeding.cancel()
+
+    def abandon(self) -> None:
+        """Let the thread go."""
+        self.inflow.abandon()
+        self.outflow.abandon()
+
+    async def _feed(self) -> None:
+        """Hand on the body; then wait for the caller to leave."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                more = True
+                while more:
+                    limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
+                    message = await self._receive()
+                    limit.reschedule(None)
+                    if message["type"] != "http.request":
+                        self._leave()
+                        return
+                    await self.inflow.feed(message.get("body", b""))
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            self.inflow.end(DeadlineExceeded(LATE))
+            return
+        self.inflow.end()
+        await self._receive()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._left = True
+        self.abandon()
+
+    async def _answer(self) -> None:
+        try:
+            part = await self.outflow.get()
+        except Exception as error:
+            if self._left:
+                raise ClientDisconnect from error
+            await self._refuse(error)
+            return
+        headers = [(b"content-type", ARROW.encode())]
+        await self._send_soon({"type": "http.response.start", "status": 200, "headers": headers})
+        while part is not None:
+            await self._send_soon({"type": "http.response.body", "body": part, "more_body": True})
+            part = await self.outflow.get()
+        if self._left:
+            raise ClientDisconnect
+        await self._send_soon({"type": "http.response.body", "body": b""})
+
+    async def _refuse(self, error: Exception) -> None:
+        from service.bulk.stream import told
+
+        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+        response = error_response(status, told(error))
+        await self._send_soon({"type": "http.response.start", "status": status, "headers": response.raw_headers})
+        await self._send_soon({"type": "http.response.body", "body": response.body})
+
+    async def _send_soon(self, message: dict[str, object]) -> None:
+        """Send, unless the caller does not read for too long: then nobody waits for it any more."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._send(message)
+        except TimeoutError as error:
+            if self._connection is not None:
+                self._connection.drop()
+                await asyncio.sleep(0)
+            raise ClientDisconnect from error
+        if self._left:
+            raise ClientDisconnect
+
+
+def _form(scope: Scope) -> str:
+    form = None
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            form = FORMS.get(value.partition(b";")[0].strip().lower().decode("latin-1"))
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise UnsupportedMediaType("content-encoding: an unencoded body is expected")
+    if form is None:
+        raise UnsupportedMediaType(f"content-type: one of {', '.join(FORMS)} is expected")
+    return form
+
+
+def _options(query: bytes) -> tuple[bool, frozenset[str]]:
+    """`?explain=true&ignore=name,other` -> whether to explain, and the columns to pass over."""
+    explain, passed_over = False, set()
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name == "explain":
+            if value not in ("true", "false"):
+                raise InvalidRequest("explain", "true or false is expected")
+            explain = value == "true"
+        elif name == "ignore":
+            passed_over.update(part for part in value.split(",") if part)
+        else:
+            raise InvalidRequest("query", "only explain and ignore are known here")
+    return explain, frozenset(passed_over)

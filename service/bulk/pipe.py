@@ -1,0 +1,166 @@
+"""Bytes from the event loop to a thread, and answers back, each with a bound: who is ahead waits.
+
+Knows bytes and who waits for whom; knows neither HTTP nor Arrow.
+"""
+
+import asyncio
+import threading
+from collections import deque
+
+import numpy as np
+
+# What may lie between the two sides, besides the piece that a reader is filling.
+MOST_BYTES = 2 * 2**20
+
+
+class Abandoned(Exception):
+    """The other side has gone; there is nobody to work for."""
+
+
+class _Shared:
+    """One event loop on one side, one thread on the other, and the news between them."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._changed = threading.Condition()
+        self._told = asyncio.Event()
+        self._loop_waits = False
+        self._gone = False
+
+    def abandon(self) -> None:
+        """Wake the thread with Abandoned, now and for ever."""
+        with self._changed:
+            self._gone = True
+            self._changed.notify_all()
+
+    async def _until_told(self) -> None:
+        """Wait for the thread; `_loop_waits` has been set under the lock."""
+        await self._told.wait()
+        self._told.clear()
+
+    def _tell_loop(self) -> None:
+        """Call with the lock held."""
+        if self._loop_waits:
+            self._loop_waits = False
+            self._loop.call_soon_threadsafe(self._told.set)
+
+
+class Inflow(_Shared):
+    """A body on its way to a thread that reads it like a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: deque[bytes] = deque()
+        self._bytes = 0
+        self._offset = 0  # what has been read of the first part
+        self._ended = False
+        self._trouble: Exception | None = None
+        self.closed = False
+
+    async def feed(self, part: bytes) -> None:
+        """Hand over `part`; returns when there is room for more."""
+        if not part:
+            return
+        with self._changed:
+            self._parts.append(part)
+            self._bytes += len(part)
+            self._changed.notify()
+            full = self._loop_waits = self._bytes > MOST_BYTES
+        if full:
+            await self._until_told()
+
+    def end(self, trouble: Exception | None = None) -> None:
+        """Nothing follows; the reader gets `trouble` where it would meet the end."""
+        with self._changed:
+            self._ended = True
+            self._trouble = trouble
+            self._changed.notify_all()
+
+    def read(self, size: int = -1) -> bytes | memoryview:
+        """The next `size` bytes, fewer only at the end of the body; in the thread."""
+        if size < 0:
+            raise ValueError("a body is read in pieces")
+        first = self._next(size)
+        if len(first) == size or not first:
+            return first
+        filled = np.empty(size, np.uint8)  # not zeroed, and copied into without the interpreter's lock
+        position = 0
+        while first:
+            filled[position : position + len(first)] = np.frombuffer(first, np.uint8)
+            position += len(first)
+            first = self._next(size - position) if position < size else b""
+        return filled[:position].data
+
+    def _next(self, most: int) -> bytes:
+        """Up to `most` bytes as they came; empty at the end."""
+        with self._changed:
+            while not self._parts and not self._ended and not self._gone:
+                self._changed.wait()
+            if self._gone:
+                raise Abandoned
+            if not self._parts:
+                if self._trouble is not None:
+                    raise self._trouble
+                return b""
+            part = self._parts[0]
+            taken = part[self._offset : self._offset + most]
+            self._offset += len(taken)
+            if self._offset == len(part):
+                self._parts.popleft()
+                self._offset = 0
+                self._bytes -= len(part)
+            if self._bytes <= MOST_BYTES // 2:
+                self._tell_loop()
+            return taken
+
+    def readable(self) -> bool:
+        """As a file says it."""
+        return True
+
+    def close(self) -> None:
+        """As a file does; the body is not."""
+
+
+class Outflow(_Shared):
+    """Answers on their way from a thread to a connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: deque[bytes] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._trouble: Exception | None = None
+
+    def put(self, part: bytes) -> None:
+        """In the thread: hand over `part`, first waiting until there is room."""
+        with self._changed:
+            while self._bytes > MOST_BYTES and not self._gone:
+                self._changed.wait()
+            if self._gone:
+                raise Abandoned
+            self._parts.append(part)
+            self._bytes += len(part)
+            self._tell_loop()
+
+    def end(self, trouble: Exception | None = None) -> None:
+        """In the thread: nothing follows; `get` raises `trouble` after the last part."""
+        with self._changed:
+            self._ended = True
+            self._trouble = trouble
+            self._tell_loop()
+
+    async def get(self) -> bytes | None:
+        """The next part, None after the last."""
+        while True:
+            with self._changed:
+                if self._parts:
+                    part = self._parts.popleft()
+                    self._bytes -= len(part)
+                    self._changed.notify()
+                    return part
+                if self._trouble is not None:
+                    raise self._trouble
+                if self._ended:
+                    return None
+                self._loop_waits = True
+            await self._until_told()
