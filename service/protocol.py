@@ -4,7 +4,9 @@ Knows bytes and parser callbacks, nothing of what is served.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
+from typing import Protocol as TypingProtocol
 
 import httptools
 import orjson
@@ -77,6 +79,64 @@ class JoinedWrites:
             self._transport.write(b"".join(parts))
 
 
+class Body(TypingProtocol):
+    """Where a long body is read into."""
+
+    def start(self, part: bytes) -> None:
+        """Take what came with the head."""
+
+    def room(self, most: int) -> memoryview:
+        """Where up to `most` next bytes may be written."""
+
+    def wrote(self, size: int, resume: Callable[[], None]) -> bool:
+        """`size` bytes were written there. Where there is no room for more, True, and `resume` is called later."""
+
+
+class BodyReader(asyncio.BufferedProtocol):
+    """Stands in for a `Protocol` while `left` bytes of a body come; without a `body` they are read and forgotten."""
+
+    def __init__(self, protocol: "Protocol", body: Body | None, left: int) -> None:
+        self.body = body
+        self._protocol = protocol
+        self._left = left
+        self._waste = memoryview(b"")
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go; never more than the body has, as another request may follow."""
+        if self.body is not None:
+            return self.body.room(self._left)
+        self._waste = self._waste or memoryview(bytearray(2**18))
+        return self._waste[: self._left]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` came."""
+        self._left -= nbytes
+        full = self.body is not None and self.body.wrote(nbytes, self._resume)
+        if self._left == 0:
+            self._protocol.end_body()
+        elif full:
+            self._protocol.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._left and not self._protocol.transport.is_closing():
+            self._protocol.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other side has gone."""
+        self._protocol.connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """The other side sends no more; as the protocol has it, the connection is closed."""
+
+    def pause_writing(self) -> None:
+        """The other side reads too slowly."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._protocol.resume_writing()
+
+
 class Protocol(HttpToolsProtocol):
     """Uvicorn's protocol with joined writes, limits of size and time, JSON errors, and offers to upgrade passed over.
 
@@ -93,6 +153,7 @@ class Protocol(HttpToolsProtocol):
         self._receive_seconds = receive_seconds
         self._receiving = False
         self._takes_time = False
+        self._reader: BodyReader | None = None
         self._idle_since: float | None = None
         self._late: asyncio.TimerHandle | None = None
 
@@ -118,7 +179,9 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, HEAD_TOO_LARGE)
-        if self._receiving and self._late is None and not self._takes_time:  # most requests come in one piece and need no timer
+        if (
+            self._receiving and self._late is None and not self._takes_time
+        ):  # most requests come in one piece and need no timer
             self._late = self.loop.call_later(self._receive_seconds, self._refuse, 504, TOO_LATE)
 
     def on_message_begin(self) -> None:
@@ -141,10 +204,40 @@ class Protocol(HttpToolsProtocol):
         if not self._passing_over:
             super().on_body(body)
 
-    def take_time(self) -> None:
-        """For the application: the body of this request may take as long as it takes, until it is answered."""
+    def take_time(self, body: "Body") -> None:
+        """For the application: this body may take as long as it takes, until `release`.
+
+        Where its length is known, it is read straight into `body`, without the copies on the way through the parser;
+        `receive` then brings its end, or that of the connection.
+        """
         self._takes_time = True
         self._forgive()
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        if not (self._receiving and len(lengths) == 1 and lengths[0].isdigit()):
+            return
+        started = bytes(self.cycle.body)
+        self.cycle.body = bytearray()
+        self._reader = BodyReader(self, body, int(lengths[0]) - len(started))
+        body.start(started)
+        self.flow.resume_reading()
+        self._switch(self._reader)
+
+    def release(self) -> None:
+        """For the application: what is still to come of the body is not wanted."""
+        if self._reader is not None:
+            self._reader.body = None
+
+    def end_body(self) -> None:
+        """The last byte of a body was read past the parser, which therefore begins anew."""
+        self._reader = None
+        self.parser = httptools.HttpRequestParser(self)
+        self._switch(self)
+        self.on_message_complete()
+
+    def _switch(self, reader: asyncio.BaseProtocol) -> None:
+        self.transport.pause_reading()  # uvloop looks at the protocol's kind when it starts to read
+        self.transport.set_protocol(reader)
+        self.transport.resume_reading()
 
     def drop(self) -> None:
         """For the application: close at once, whatever waits to be sent."""

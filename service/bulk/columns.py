@@ -116,7 +116,9 @@ def find_columns(features: Sequence[Feature], names: Sequence[str], *, passed_ov
         if name in known and name in seen:
             raise InvalidRequest(f"column {name}", "it may stand there once")
         if name not in known and name not in passed_over:
-            raise InvalidRequest(f"column number {place}", "no feature of this model; name it in ignore to pass over it")
+            raise InvalidRequest(
+                f"column number {place}", "no feature of this model; name it in ignore to pass over it"
+            )
         seen.add(name)
     return [places[feature.name] for feature in features]
 

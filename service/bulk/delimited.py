@@ -9,7 +9,6 @@ import io
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv

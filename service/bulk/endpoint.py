@@ -5,14 +5,16 @@ makes is sent; each waits for the other. What is scored is neither recorded nor 
 """
 
 import asyncio
+import importlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.api.http_errors import STATUS, error_response
 from service.bulk.pipe import Inflow, Outflow
@@ -34,14 +36,18 @@ SCORE_PATH = "/v1/models/{name:model}:score"
 SCORE_VERSION_PATH = "/v1/models/{name:model}/versions/{version:model}:score"
 ARROW = "application/vnd.apache.arrow.stream"
 FORMS = {ARROW: "arrow", "text/csv": "csv", "application/vnd.apache.parquet": "parquet"}
+WORK = "service.bulk.stream"
 LATE = "body: it did not arrive in time"
 
 
 class Connection(Protocol):
     """What the server's protocol leaves in the scope as `plumbline.connection`."""
 
-    def take_time(self) -> None:
-        """Have the body arrive without a limit of time; the caller watches it."""
+    def take_time(self, body: Inflow) -> None:
+        """Have the body arrive without a limit of time, in `body` or through `receive`; the caller watches it."""
+
+    def release(self) -> None:
+        """Have the rest of the body read and forgotten."""
 
     def drop(self) -> None:
         """Close at once, whatever waits to be sent."""
@@ -76,13 +82,14 @@ class Score:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a refusal before the first answer is an exception for `http_errors`."""
+        await _load()
         task = self._task(scope)
         if self._running >= self._max_scorings:
             raise QueueFull(f"{self._max_scorings} files are being scored already", retry_after_seconds=5.0)
         connection: Connection | None = scope.get("plumbline.connection")
-        if connection is not None:
-            connection.take_time()
         exchange = _Exchange(receive, send, connection, timeout_seconds=self._timeout_seconds)
+        if connection is not None:
+            connection.take_time(exchange.inflow)
         self._running += 1
         working = self._start(task, exchange)
         working.add_done_callback(self._finished)
@@ -90,9 +97,11 @@ class Score:
             await exchange.run()
         finally:
             exchange.abandon()
+            if connection is not None:
+                connection.release()
 
     def _start(self, task: "Task", exchange: "_Exchange") -> "asyncio.Future[None]":
-        from service.bulk.stream import work  # imports pyarrow, which takes a moment and 60 MB
+        from service.bulk.stream import work
 
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._executor, work, task, exchange.inflow, exchange.outflow)
@@ -103,8 +112,6 @@ class Score:
             working.exception()
 
     def _task(self, scope: Scope) -> "Task":
-        if importlib.util.find_spec("pyarrow") is None:
-            raise NotOffered("scoring files needs the extra plumbline[bulk], not installed here")
         from service.bulk.stream import Task
 
         repository, names = self._repository(), scope["path_params"]
@@ -124,12 +131,19 @@ class Score:
         )
 
 
+async def _load() -> None:
+    """Import pyarrow, which takes half a second and 60 MB, when it is first needed, beside the event loop."""
+    if WORK in sys.modules:
+        return
+    if importlib.util.find_spec("pyarrow") is None:
+        raise NotOffered("scoring files needs the extra plumbline[bulk], not installed here")
+    await asyncio.to_thread(importlib.import_module, WORK)
+
+
 class _Exchange:
     """One request's two directions."""
 
-    def __init__(
-        self, receive: Receive, send: Send, connection: Connection | None, *, timeout_seconds: float
-    ) -> None:
+    def __init__(self, receive: Receive, send: Send, connection: Connection | None, *, timeout_seconds: float) -> None:
         self.inflow, self.outflow = Inflow(), Outflow()
         self._receive = receive
         self._send = send
@@ -151,25 +165,33 @@ class _Exchange:
         self.outflow.abandon()
 
     async def _feed(self) -> None:
-        """Hand on the body; then wait for the caller to leave."""
-        try:
-            async with asyncio.timeout(None) as limit:
-                more = True
-                while more:
-                    limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
-                    message = await self._receive()
-                    limit.reschedule(None)
-                    if message["type"] != "http.request":
-                        self._leave()
-                        return
-                    await self.inflow.feed(message.get("body", b""))
-                    more = message.get("more_body", False)
-        except TimeoutError:
-            self.inflow.end(DeadlineExceeded(LATE))
-            return
+        """Hand on the body, as far as it comes this way; then wait for the caller to leave."""
+        more = True
+        while more:
+            message = await self._next()
+            if message is None:
+                self.inflow.end(DeadlineExceeded(LATE))
+                return
+            if message["type"] != "http.request":
+                self._leave()
+                return
+            await self.inflow.feed(message.get("body", b""))
+            more = message.get("more_body", False)
         self.inflow.end()
         await self._receive()
         self._leave()
+
+    async def _next(self) -> Message | None:
+        """What comes next, None if the caller sends nothing for too long while there is room for it."""
+        before = self.inflow.received_bytes
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    return await self._receive()
+            except TimeoutError:
+                if before == self.inflow.received_bytes and not self.inflow.full:
+                    return None
+                before = self.inflow.received_bytes
 
     def _leave(self) -> None:
         self._left = True

@@ -121,7 +121,9 @@ class Messages:
                 raise InvalidRequest("body", f"dictionaries of at most {self._max_bytes} bytes are accepted")
 
     def _too_large(self) -> InvalidRequest:
-        return InvalidRequest("body", f"record batches of at most {self._max_bytes} bytes are accepted; send smaller ones")
+        return InvalidRequest(
+            "body", f"record batches of at most {self._max_bytes} bytes are accepted; send smaller ones"
+        )
 
 
 def _open(metadata: bytes | memoryview) -> tuple[int, int, int]:

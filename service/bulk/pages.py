@@ -32,7 +32,9 @@ def check_footer(file: IO[bytes]) -> None:
         raise InvalidRequest("body", NOT_PARQUET)
 
 
-def check_pages(file: IO[bytes], group: pq.RowGroupMetaData, fixed: set[str], text: set[str], *, max_bytes: int) -> None:
+def check_pages(
+    file: IO[bytes], group: pq.RowGroupMetaData, fixed: set[str], text: set[str], *, max_bytes: int
+) -> None:
     """Raise InvalidRequest if a page of these columns of a row group takes more than `max_bytes`.
 
     Of a column of text all pages together: its values have any length, and those of several pages are held at once.

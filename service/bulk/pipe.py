@@ -6,11 +6,13 @@ Knows bytes and who waits for whom; knows neither HTTP nor Arrow.
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
 # What may lie between the two sides, besides the piece that a reader is filling.
-MOST_BYTES = 2 * 2**20
+MOST_BYTES = 8 * 2**20
+SLAB_BYTES = 2**20
 
 
 class Abandoned(Exception):
@@ -46,28 +48,66 @@ class _Shared:
 
 
 class Inflow(_Shared):
-    """A body on its way to a thread that reads it like a file."""
+    """A body on its way to a thread that reads it like a file.
+
+    What feeds it either hands over parts (`feed`) or has bytes written where `room` says (`wrote`).
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._parts: deque[bytes] = deque()
+        self._parts: deque[memoryview] = deque()
         self._bytes = 0
-        self._offset = 0  # what has been read of the first part
         self._ended = False
         self._trouble: Exception | None = None
+        self._slab = memoryview(b"")
+        self._spare: list[memoryview] = []
+        self._resume: Callable[[], None] | None = None
+        self.received_bytes = 0
         self.closed = False
+
+    @property
+    def full(self) -> bool:
+        """Whether it is the reader that is waited for."""
+        return self._bytes > MOST_BYTES
 
     async def feed(self, part: bytes) -> None:
         """Hand over `part`; returns when there is room for more."""
         if not part:
             return
         with self._changed:
-            self._parts.append(part)
-            self._bytes += len(part)
-            self._changed.notify()
-            full = self._loop_waits = self._bytes > MOST_BYTES
-        if full:
+            self._append(memoryview(part))
+            self._loop_waits = self.full
+        if self._loop_waits:
             await self._until_told()
+
+    def start(self, part: bytes) -> None:
+        """Take what came before `room` was asked."""
+        if part:
+            with self._changed:
+                self._append(memoryview(part))
+
+    def room(self, most: int) -> memoryview:
+        """Where up to `most` next bytes may be written."""
+        if not self._slab:
+            with self._changed:
+                self._slab = self._spare.pop() if self._spare else memoryview(bytearray(SLAB_BYTES))
+        return self._slab[:most]
+
+    def wrote(self, size: int, resume: Callable[[], None]) -> bool:
+        """`size` bytes were written there. Where there is no room for more, True, and `resume` is called later."""
+        part, self._slab = self._slab[:size], self._slab[size:]
+        with self._changed:
+            self._append(part)
+            if self.full and not self._gone:
+                self._resume = resume
+                return True
+            return False
+
+    def _append(self, part: memoryview) -> None:
+        self._parts.append(part)
+        self._bytes += len(part)
+        self.received_bytes += len(part)
+        self._changed.notify()
 
     def end(self, trouble: Exception | None = None) -> None:
         """Nothing follows; the reader gets `trouble` where it would meet the end."""
@@ -80,18 +120,15 @@ class Inflow(_Shared):
         """The next `size` bytes, fewer only at the end of the body; in the thread."""
         if size < 0:
             raise ValueError("a body is read in pieces")
-        first = self._next(size)
-        if len(first) == size or not first:
-            return first
         filled = np.empty(size, np.uint8)  # not zeroed, and copied into without the interpreter's lock
         position = 0
-        while first:
-            filled[position : position + len(first)] = np.frombuffer(first, np.uint8)
-            position += len(first)
-            first = self._next(size - position) if position < size else b""
+        while position < size and (part := self._next(size - position)):
+            filled[position : position + len(part)] = np.frombuffer(part, np.uint8)
+            position += len(part)
+            self._give_back(part)
         return filled[:position].data
 
-    def _next(self, most: int) -> bytes:
+    def _next(self, most: int) -> memoryview:
         """Up to `most` bytes as they came; empty at the end."""
         with self._changed:
             while not self._parts and not self._ended and not self._gone:
@@ -101,17 +138,25 @@ class Inflow(_Shared):
             if not self._parts:
                 if self._trouble is not None:
                     raise self._trouble
-                return b""
-            part = self._parts[0]
-            taken = part[self._offset : self._offset + most]
-            self._offset += len(taken)
-            if self._offset == len(part):
-                self._parts.popleft()
-                self._offset = 0
-                self._bytes -= len(part)
+                return memoryview(b"")
+            part = self._parts.popleft()
+            if len(part) > most:
+                self._parts.appendleft(part[most:])
+                part = part[:most]
+            self._bytes -= len(part)
             if self._bytes <= MOST_BYTES // 2:
                 self._tell_loop()
-            return taken
+                resume, self._resume = self._resume, None
+                if resume is not None:
+                    self._loop.call_soon_threadsafe(resume)
+            return part
+
+    def _give_back(self, part: memoryview) -> None:
+        """A slab whose last byte was read is written to again."""
+        slab = part.obj
+        if isinstance(slab, bytearray) and part.nbytes and _ends(part, slab):
+            with self._changed:
+                self._spare.append(memoryview(slab))
 
     def readable(self) -> bool:
         """As a file says it."""
@@ -119,6 +164,12 @@ class Inflow(_Shared):
 
     def close(self) -> None:
         """As a file does; the body is not."""
+
+
+def _ends(part: memoryview, slab: bytearray) -> bool:
+    """Whether the last byte of `part` is that of `slab`."""
+    end: int = np.frombuffer(part, np.uint8).ctypes.data + part.nbytes
+    return end == np.frombuffer(slab, np.uint8).ctypes.data + len(slab)
 
 
 class Outflow(_Shared):

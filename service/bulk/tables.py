@@ -33,16 +33,16 @@ def arrow_batches(
         )
         for batch in pa.ipc.open_stream(messages, options=options):
             if batch.num_rows * len(places) > max_batch_bytes:  # a column of nulls has rows without bytes
-                raise InvalidRequest("body", f"record batches of at most {max_batch_bytes // len(places)} rows are accepted")
+                raise InvalidRequest(
+                    "body", f"record batches of at most {max_batch_bytes // len(places)} rows are accepted"
+                )
             batch.validate(full=True)
             yield batch
     except (pa.ArrowException, OSError) as error:  # their messages may quote values
         raise InvalidRequest("body", NOT_ARROW) from error
 
 
-def arrow_file_batches(
-    file: IO[bytes], columns: Columns, *, passed_over: Collection[str]
-) -> Iterator[pa.RecordBatch]:
+def arrow_file_batches(file: IO[bytes], columns: Columns, *, passed_over: Collection[str]) -> Iterator[pa.RecordBatch]:
     """The record batches of a local file in Arrow's file format."""
     try:
         with pa.ipc.open_file(file) as reader:
@@ -70,9 +70,7 @@ def parquet_batches(
         fixed = {name for name in used if _has_fixed_width(schema.field(name).type)}
         for number in range(parquet.metadata.num_row_groups):
             check_pages(file, parquet.metadata.row_group(number), fixed, used - fixed, max_bytes=max_batch_bytes)
-            yield from parquet.iter_batches(
-                PARQUET_ROWS, row_groups=[number], columns=sorted(used), use_threads=False
-            )
+            yield from parquet.iter_batches(PARQUET_ROWS, row_groups=[number], columns=sorted(used), use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise InvalidRequest("body", NOT_PARQUET) from error
 
