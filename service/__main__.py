@@ -1,5 +1,5 @@
-"""The command line: `serve` answers requests, `check` validates a model repository, `replay` sends demo traffic,
-`records` keeps the audit log, `drift-job` reads what drift it shows.
+"""The command line: `serve` answers requests, `check` validates a model repository, `score` scores a file,
+`replay` sends demo traffic, `records` keeps the audit log, `drift-job` reads what drift it shows.
 """
 
 import sys
@@ -19,12 +19,14 @@ from service.replay import Replay, Scenario
 from service.runtime.repository import Runtime, find_packages, load_package
 from service.runtime.session import check_one_runtime
 from service.runtime.threads import available_cpus
+from service.scoring import score
 from service.server import Server
 from service.settings import Settings, read_settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 cli.add_typer(recordkeeping.cli, name="records")
 cli.command()(drift_job)
+cli.command()(score)
 
 Models = Annotated[Path | None, typer.Option("--models", help="Folder of model packages, NAME/VERSION/.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:N.")]

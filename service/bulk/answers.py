@@ -51,10 +51,12 @@ class Answers:
     def decide(self, probability: Floats) -> NDArray[np.intp]:
         """`probability` `(n, K)` -> the index of the predicted class, `(n,)`, as `codec.decide` has it."""
         if self._manifest.task == "multiclass":
-            return probability.argmax(axis=1)
-        index = self._manifest.positive_index
+            winners: NDArray[np.intp] = probability.argmax(axis=1)
+            return winners
+        index, threshold = self._manifest.positive_index, self._manifest.threshold
+        assert threshold is not None
         # In float64, as the threshold is: float32 would round it.
-        positive = probability[:, index].astype(np.float64) >= self._manifest.threshold
+        positive = probability[:, index].astype(np.float64) >= threshold
         return np.where(positive, index, 1 - index)
 
     def _labelled(self, classes: NDArray[np.intp]) -> pa.Array:

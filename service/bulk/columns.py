@@ -117,10 +117,17 @@ def find_columns(features: Sequence[Feature], names: Sequence[str], *, passed_ov
             raise InvalidRequest(f"column {name}", "it may stand there once")
         if name not in known and name not in passed_over:
             raise InvalidRequest(
-                f"column number {place}", "no feature of this model; name it in ignore to pass over it"
+                f"column number {place}", "no feature of this model; to pass over it, name it in ignore"
             )
         seen.add(name)
     return [places[feature.name] for feature in features]
+
+
+def place_of(name: str, names: Sequence[str]) -> int:
+    """Where a column to keep stands. Raises InvalidRequest if it is not there exactly once."""
+    if list(names).count(name) != 1:
+        raise InvalidRequest("keep", "every column to keep has to be there, once")
+    return list(names).index(name)
 
 
 def first_bad(feature: Feature, numbers: NDArray[Any]) -> int | None:

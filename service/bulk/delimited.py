@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from service.bulk.columns import Columns, find_columns
+from service.bulk.columns import Columns, find_columns, place_of
 from service.bulk.messages import Source
 from service.errors import InvalidRequest
 from service.manifest import Feature
@@ -43,9 +43,10 @@ def csv_batches(
         ragged.append(row.number - 1)
         return "skip"
 
-    wanted = [*columns.features, *(name for name in kept)]
+    known = [feature.name for feature in columns.features]
+    others = [name for name in kept if name not in known]
     labels = [str(number) for number in range(len(names))]  # the names themselves may repeat where passed over
-    included = [labels[names.index(name.name if isinstance(name, Feature) else name)] for name in wanted]
+    included = [labels[place_of(name, names)] for name in known + others]
     try:
         reader = pyarrow.csv.open_csv(
             ahead,
@@ -63,7 +64,7 @@ def csv_batches(
         for raw in reader:
             end = next((row for row in ragged if row <= first + raw.num_rows), None)
             rows = raw if end is None else raw.slice(0, end - first)
-            yield from _typed(rows, columns.features, [str(name) for name in kept])
+            yield from _typed(rows, columns.features, others)
             if end is not None:
                 raise InvalidRequest(f"row {end}", f"{len(names)} fields are expected")
             first += raw.num_rows

@@ -7,7 +7,8 @@ from service.bulk.endpoint import ARROW, FORMS
 from service.manifest import Manifest
 from service.runtime.repository import Repository
 
-ABOUT = """Rows in, answers out, at the same time. One column per feature, by name, in any order, as Arrow, CSV or Parquet.
+ABOUT = """Rows in, answers out, at the same time. One column per feature, by name, in any order, as Arrow, CSV
+or Parquet.
 The answer is an Arrow stream; its last record batch has no rows and says in its metadata how many were answered
 (`plumbline.rows`) and what stopped them, if something did (`plumbline.error`). Nothing is recorded or monitored."""
 

@@ -250,7 +250,8 @@ def _form(scope: Scope) -> str:
 
 def _options(query: bytes) -> tuple[bool, frozenset[str]]:
     """`?explain=true&ignore=name,other` -> whether to explain, and the columns to pass over."""
-    explain, passed_over = False, set()
+    explain = False
+    passed_over: set[str] = set()
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name == "explain":
             if value not in ("true", "false"):

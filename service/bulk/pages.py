@@ -1,7 +1,7 @@
 """The pages of a Parquet file, measured before they are decoded: what a page unpacks to stands in its header.
 
-The format: https://parquet.apache.org/docs/file-format/. Headers are Thrift structs in the compact protocol, of which two
-numbers are read and the rest is skipped.
+The format: https://parquet.apache.org/docs/file-format/. Headers are Thrift structs in the compact protocol, of which
+two numbers are read and the rest is skipped.
 """
 
 from typing import IO

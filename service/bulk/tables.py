@@ -9,7 +9,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.bulk.columns import Columns, is_text
+from service.bulk.columns import Columns, is_text, place_of
 from service.bulk.messages import NOT_ARROW, Messages, Source
 from service.bulk.pages import NOT_PARQUET, check_footer, check_pages
 from service.errors import InvalidRequest
@@ -25,7 +25,7 @@ def arrow_batches(
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(messages.schema))
         places = columns.locate(schema, passed_over=passed_over)
-        places += [schema.names.index(name) for name in kept]
+        places += [place_of(name, schema.names) for name in kept]
         options = pa.ipc.IpcReadOptions(
             included_fields=sorted(set(places)),
             ensure_alignment=pa.ipc.Alignment.DataTypeSpecific,
@@ -42,11 +42,15 @@ def arrow_batches(
         raise InvalidRequest("body", NOT_ARROW) from error
 
 
-def arrow_file_batches(file: IO[bytes], columns: Columns, *, passed_over: Collection[str]) -> Iterator[pa.RecordBatch]:
+def arrow_file_batches(
+    file: IO[bytes], columns: Columns, *, passed_over: Collection[str], kept: Collection[str] = ()
+) -> Iterator[pa.RecordBatch]:
     """The record batches of a local file in Arrow's file format."""
     try:
         with pa.ipc.open_file(file) as reader:
             columns.locate(reader.schema, passed_over=passed_over)
+            for name in kept:
+                place_of(name, reader.schema.names)
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
                 batch.validate(full=True)
@@ -66,7 +70,8 @@ def parquet_batches(
         parquet = pq.ParquetFile(file, read_dictionary=text, pre_buffer=False, buffer_size=2**20)
         schema = parquet.schema_arrow
         places = columns.locate(schema, passed_over=passed_over)
-        used = {schema.names[place] for place in places} | set(kept)
+        places += [place_of(name, schema.names) for name in kept]
+        used = {schema.names[place] for place in places}
         fixed = {name for name in used if _has_fixed_width(schema.field(name).type)}
         for number in range(parquet.metadata.num_row_groups):
             check_pages(file, parquet.metadata.row_group(number), fixed, used - fixed, max_bytes=max_batch_bytes)
