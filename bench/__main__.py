@@ -11,6 +11,7 @@ from bench.explain import explain
 from bench.gpu import gpu
 from bench.http import http
 from bench.monitor import monitor
+from bench.score import score
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 cli.command()(http)
@@ -19,6 +20,7 @@ cli.command()(gpu)
 cli.command()(alerts)
 cli.command()(drift)
 cli.command()(monitor)
+cli.command()(score)
 
 
 @cli.callback()

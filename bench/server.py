@@ -37,6 +37,11 @@ class Server:
         self._process = process
         self._log = log
 
+    @property
+    def pid(self) -> int:
+        """Of the server's process."""
+        return self._process.pid
+
     def first_answer(self, body: bytes) -> Any:
         """The answer to a POST of `body`, as soon as the server listens. Raises MeasurementFailed if it is no 200."""
         end = time.monotonic() + START_SECONDS
@@ -61,7 +66,9 @@ class Server:
 
 
 @contextmanager
-def running(command: Sequence[str], url: str, *, core: int, log: Path, settings: dict[str, str]) -> Iterator[Server]:
+def running(
+    command: Sequence[str], url: str, *, core: int | str, log: Path, settings: dict[str, str]
+) -> Iterator[Server]:
     """`command` as a process pinned to `core`, its output in `log`, `settings` in its environment; ended on leaving."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
     with log.open("wb") as output:

@@ -36,6 +36,9 @@ class Columns:
             for feature in manifest.features
             if feature.categories is not None
         }
+        self._all_numeric = all(feature.kind == "numeric" for feature in manifest.features)
+        self._low, self._high = np.array([feature.bounds for feature in manifest.features]).T
+        self._held: list[Floats] = []
         self._scratch: Floats = np.empty((len(self.features), 0), np.float32)
 
     def locate(self, schema: pa.Schema, *, passed_over: Collection[str] = ()) -> list[int]:
@@ -49,6 +52,9 @@ class Columns:
     def fill(self, batch: pa.RecordBatch, places: Sequence[int], *, first_row: int) -> Filled:
         """The columns of `batch` as lines, valid until the next call. `first_row` is the number of its first row."""
         rows = good = batch.num_rows
+        lines = self._as_they_lie(batch, places)
+        if lines is not None:
+            return Filled(lines, None)
         if self._scratch.shape[1] < rows:
             self._scratch = np.empty((len(self.features), rows), np.float32)
         lines = self._scratch[:, :rows]
@@ -60,6 +66,22 @@ class Columns:
         if culprit is None:
             return Filled(lines, None)
         return Filled(lines[:, :good], InvalidRow(first_row + good, culprit.name, expected_value(culprit)))
+
+    def _as_they_lie(self, batch: pa.RecordBatch, places: Sequence[int]) -> Floats | None:
+        """The columns without a copy, if all are float32, valid, and as far from each other as a writer puts them."""
+        columns = [batch.column(place) for place in places]
+        if not self._all_numeric or any(column.type != pa.float32() or column.null_count for column in columns):
+            return None
+        self._held = [column.to_numpy() for column in columns]  # what the lines below look into
+        starts = np.array([numbers.__array_interface__["data"][0] for numbers in self._held], np.int64)
+        steps = np.unique(np.diff(starts))
+        if not batch.num_rows or len(steps) > 1 or (steps <= 0).any():
+            return None
+        shape, step = (len(columns), batch.num_rows), int(steps[0]) if len(steps) else 4
+        lines: Floats = np.lib.stride_tricks.as_strided(self._held[0], shape, (step, 4), writeable=False)
+        with np.errstate(invalid="ignore"):
+            fits = (lines.min(axis=1) >= self._low) & (lines.max(axis=1) <= self._high)
+        return lines if fits.all() else None
 
     def _fill_line(self, line: Floats, feature: Feature, column: pa.Array) -> int | None:
         """Write `column` `(n,)` into `line` `(n,)`; the first row whose value is not one of `feature`."""

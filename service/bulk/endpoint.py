@@ -5,6 +5,7 @@ makes is sent; each waits for the other. What is scored is neither recorded nor 
 """
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -150,6 +151,7 @@ class _Exchange:
         self._connection = connection
         self._timeout_seconds = timeout_seconds
         self._left = False
+        self._body_is_over = asyncio.Event()
 
     async def run(self) -> None:
         """Feed and send until the answer is complete. Raises ClientDisconnect."""
@@ -171,6 +173,7 @@ class _Exchange:
             message = await self._next()
             if message is None:
                 self.inflow.end(DeadlineExceeded(LATE))
+                self._body_is_over.set()
                 return
             if message["type"] != "http.request":
                 self._leave()
@@ -178,6 +181,7 @@ class _Exchange:
             await self.inflow.feed(message.get("body", b""))
             more = message.get("more_body", False)
         self.inflow.end()
+        self._body_is_over.set()
         await self._receive()
         self._leave()
 
@@ -195,6 +199,7 @@ class _Exchange:
 
     def _leave(self) -> None:
         self._left = True
+        self._body_is_over.set()
         self.abandon()
 
     async def _answer(self) -> None:
@@ -210,9 +215,7 @@ class _Exchange:
         while part is not None:
             await self._send_soon({"type": "http.response.body", "body": part, "more_body": True})
             part = await self.outflow.get()
-        if self._left:
-            raise ClientDisconnect
-        await self._send_soon({"type": "http.response.body", "body": b""})
+        await self._finish()
 
     async def _refuse(self, error: Exception) -> None:
         from service.bulk.stream import told
@@ -220,7 +223,19 @@ class _Exchange:
         status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
         response = error_response(status, told(error))
         await self._send_soon({"type": "http.response.start", "status": status, "headers": response.raw_headers})
-        await self._send_soon({"type": "http.response.body", "body": response.body})
+        await self._send_soon({"type": "http.response.body", "body": response.body, "more_body": True})
+        await self._finish()
+
+    async def _finish(self) -> None:
+        """End the response after the body, which is read and forgotten where the answer did not need it.
+
+        A connection that is closed while the other side sends would be reset, and the answer lost.
+        """
+        self.inflow.abandon()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._body_is_over.wait()
+        await self._send_soon({"type": "http.response.body", "body": b""})
 
     async def _send_soon(self, message: dict[str, object]) -> None:
         """Send, unless the caller does not read for too long: then nobody waits for it any more."""

@@ -72,12 +72,12 @@ class Inflow(_Shared):
 
     async def feed(self, part: bytes) -> None:
         """Hand over `part`; returns when there is room for more."""
-        if not part:
-            return
         with self._changed:
+            if not part or self._gone:
+                return
             self._append(memoryview(part))
-            self._loop_waits = self.full
-        if self._loop_waits:
+            full = self._loop_waits = self.full
+        if full:
             await self._until_told()
 
     def start(self, part: bytes) -> None:
@@ -95,13 +95,14 @@ class Inflow(_Shared):
 
     def wrote(self, size: int, resume: Callable[[], None]) -> bool:
         """`size` bytes were written there. Where there is no room for more, True, and `resume` is called later."""
-        part, self._slab = self._slab[:size], self._slab[size:]
         with self._changed:
+            if self._gone:  # what comes is read and forgotten
+                return False
+            part, self._slab = self._slab[:size], self._slab[size:]
             self._append(part)
-            if self.full and not self._gone:
+            if self.full:
                 self._resume = resume
-                return True
-            return False
+            return self.full
 
     def _append(self, part: memoryview) -> None:
         self._parts.append(part)
@@ -145,11 +146,21 @@ class Inflow(_Shared):
                 part = part[:most]
             self._bytes -= len(part)
             if self._bytes <= MOST_BYTES // 2:
-                self._tell_loop()
-                resume, self._resume = self._resume, None
-                if resume is not None:
-                    self._loop.call_soon_threadsafe(resume)
+                self._go_on()
             return part
+
+    def abandon(self) -> None:
+        """Wake both sides: the thread with Abandoned, what feeds because nothing is kept any more."""
+        super().abandon()
+        with self._changed:
+            self._parts.clear()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._tell_loop()
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            self._loop.call_soon_threadsafe(resume)
 
     def _give_back(self, part: memoryview) -> None:
         """A slab whose last byte was read is written to again."""
