@@ -1,5 +1,6 @@
 """The command `score`: a file of rows in, a file of answers out, without a server."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 INPUTS = (".parquet", ".csv", ".arrow", ".arrows")
 # A part is what an interruption may cost.
-PART_ROWS, PART_SECONDS = 2**20, 5.0
+PART_ROWS, PART_SECONDS = int(os.environ.get("PLUMBLINE_TEST_PART_ROWS", 2**20)), 5.0
 # For a file of one's own only a bound against what cannot be meant.
 MAX_BATCH_BYTES = 2**30
 

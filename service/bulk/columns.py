@@ -138,9 +138,7 @@ def find_columns(features: Sequence[Feature], names: Sequence[str], *, passed_ov
         if name in known and name in seen:
             raise InvalidRequest(f"column {name}", "it may stand there once")
         if name not in known and name not in passed_over:
-            raise InvalidRequest(
-                f"column number {place}", "no feature of this model; to pass over it, name it in ignore"
-            )
+            raise InvalidRequest(f"column number {place}", "no feature of this model; name it in ignore to skip it")
         seen.add(name)
     return [places[feature.name] for feature in features]
 

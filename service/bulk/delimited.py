@@ -63,12 +63,14 @@ def csv_batches(
         first = 0
         for raw in reader:
             end = next((row for row in ragged if row <= first + raw.num_rows), None)
-            rows = raw if end is None else raw.slice(0, end - first)
-            yield from _typed(rows, columns.features, others)
-            if end is not None:
-                raise InvalidRequest(f"row {end}", f"{len(names)} fields are expected")
+            problem = None if end is None else InvalidRequest(f"row {end}", f"{len(names)} fields are expected")
+            if problem is not None and first == 0:  # nothing was answered yet: the request as a whole is refused
+                raise problem
+            yield from _typed(raw if end is None else raw.slice(0, end - first), columns.features, others)
+            if problem is not None:
+                raise problem
             first += raw.num_rows
-    except (pa.ArrowException, OSError) as error:  # their messages may quote values
+    except (pa.ArrowException, OSError, ValueError) as error:  # their messages may quote values
         if ahead.empty:
             return
         raise InvalidRequest("body", NOT_CSV) from error

@@ -88,7 +88,7 @@ class Messages:
                 raise self._too_large()
             body = self._exactly(body_bytes)
             self._measure(metadata, body, kind, batch)
-        except (struct.error, ValueError, OverflowError) as error:
+        except (struct.error, ValueError, IndexError, OverflowError) as error:
             raise InvalidRequest("body", NOT_ARROW) from error
         self._ready = [memoryview(head[:4]), memoryview(head[4:]), memoryview(metadata)]
         if len(body):
