@@ -1,6 +1,5 @@
 """The command `score`: a file of rows in, a file of answers out, without a server."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 INPUTS = (".parquet", ".csv", ".arrow", ".arrows")
 # A part is what an interruption may cost.
-PART_ROWS, PART_SECONDS = int(os.environ.get("PLUMBLINE_TEST_PART_ROWS", 2**20)), 5.0
+PART_ROWS, PART_SECONDS = 2**20, 5.0
 # For a file of one's own only a bound against what cannot be meant.
 MAX_BATCH_BYTES = 2**30
 
@@ -38,6 +37,7 @@ def score(
     keep: Annotated[str, typer.Option(help="Columns to repeat beside the answers, separated by commas.")] = "",
     ignore: Annotated[str, typer.Option(help="Columns that are no features, separated by commas.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run was.")] = False,
+    part_rows: Annotated[int, typer.Option(min=1, help="Rows that an interruption may cost.")] = PART_ROWS,
     models: Annotated[Path | None, typer.Option("--models", help="Folder of model packages, NAME/VERSION/.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N.")] = None,
 ) -> None:
@@ -50,7 +50,7 @@ def score(
                 raise ConfigurationError(f"{path.name}: one of {', '.join(suffixes)} is expected")
         settings = read_settings(models=models, device=device)
         job = _Job(_load(settings, model), rows, output, explain=explain, kept=_names(keep), ignored=_names(ignore))
-        job.run(resume=resume)
+        job.run(resume=resume, part_rows=part_rows)
     except (RequestError, ModelFailed) as error:
         reason = f"row {error.row}: {error}" if isinstance(error, ModelFailed) else str(error)
         typer.echo(f"plumbline: {reason}", err=True)
@@ -72,7 +72,7 @@ class _Job:
         self._kept = kept
         self._ignored = ignored
 
-    def run(self, *, resume: bool) -> None:
+    def run(self, *, resume: bool, part_rows: int) -> None:
         """Score what is not scored yet, then write the output."""
         from service.bulk.parts import Parts
         from service.bulk.scorer import Scorer
@@ -90,7 +90,7 @@ class _Job:
                 for scored, answers in scorer.score(_skip(batches, parts.rows)):
                     pending.append(self._beside(scored, answers))
                     progress.update(bar, completed=scorer.rows)
-                    full = sum(batch.num_rows for batch in pending) >= PART_ROWS
+                    full = sum(batch.num_rows for batch in pending) >= part_rows
                     if full or time.monotonic() - begun >= PART_SECONDS:
                         parts.add(pending)
                         pending, begun = [], time.monotonic()

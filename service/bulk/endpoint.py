@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import importlib
 import importlib.util
+import os
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
@@ -27,7 +29,6 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.manifest import Manifest
-from service.runtime.limiter import step_back
 from service.runtime.repository import Repository
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ ARROW = "application/vnd.apache.arrow.stream"
 FORMS = {ARROW: "arrow", "text/csv": "csv", "application/vnd.apache.parquet": "parquet"}
 WORK = "service.bulk.stream"
 LATE = "body: it did not arrive in time"
+
+
+# A tenth of the weight of other threads. Those of explanations run only where nobody else wants the core; a file has to
+# be done some time, also where other processes want all cores.
+NICE = 10
+
+
+def _step_aside() -> None:
+    """Let this thread yield to others: on Linux each thread has a nice value of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 class Connection(Protocol):
@@ -75,7 +87,7 @@ class Score:
         self._timeout_seconds = timeout_seconds
         self._count = count
         self._running = 0
-        self._executor = ThreadPoolExecutor(max_scorings, thread_name_prefix="plumbline-score", initializer=step_back)
+        self._executor = ThreadPoolExecutor(max_scorings, thread_name_prefix="plumbline-score", initializer=_step_aside)
 
     def close(self) -> None:
         """Start nothing more; what runs ends by itself, as its callers have gone."""

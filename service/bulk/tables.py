@@ -38,7 +38,7 @@ def arrow_batches(
                 )
             batch.validate(full=True)
             yield batch
-    except (pa.ArrowException, OSError, ValueError) as error:  # their messages may quote values
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # their messages may quote values
         raise InvalidRequest("body", NOT_ARROW) from error
 
 
@@ -55,7 +55,7 @@ def arrow_file_batches(
                 batch = reader.get_batch(number)
                 batch.validate(full=True)
                 yield batch
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise InvalidRequest("body", "a valid Arrow file is expected") from error
 
 
@@ -78,7 +78,7 @@ def parquet_batches(
                 continue
             check_pages(file, parquet.metadata.row_group(number), fixed, used - fixed, max_bytes=max_batch_bytes)
             yield from parquet.iter_batches(PARQUET_ROWS, row_groups=[number], columns=sorted(used), use_threads=False)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise InvalidRequest("body", NOT_PARQUET) from error
 
 

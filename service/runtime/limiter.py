@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 CHUNK_ROWS = 8
 
 
-def step_back() -> None:
+def _step_back() -> None:
     """Let this thread run only where nobody else wants the core: on Linux each thread has a policy of its own.
 
     A nice value is not enough. Measured with one core for the whole service: at nice 10 the p99 of predictions was ten
@@ -38,7 +38,7 @@ class Limiter:
     def __init__(self, *, max_rows: int) -> None:
         self.max_rows = max_rows
         self.waiting_rows = 0
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="plumbline-explain", initializer=step_back)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="plumbline-explain", initializer=_step_back)
 
     async def map(
         self, function: Callable[[Item], Answer], items: Sequence[Item], *, timeout_seconds: float
