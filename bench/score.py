@@ -35,7 +35,7 @@ from bench.server import free_port, running
 from service.manifest import MODEL_FILE, REPLAY_FILE
 from service.runtime.repository import find_packages
 
-BATCH_ROWS = 16_384
+BATCH_ROWS = 65_536
 BARE_BATCHES = (256, 1024, 4096, 8192, 16_384, 65_536)
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 FOLDER = "/dev/shm" if Path("/dev/shm").is_dir() else None

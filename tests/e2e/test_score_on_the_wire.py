@@ -141,7 +141,7 @@ def test_a_caller_who_does_not_read_is_dropped(start, connect):
     connection = connect(server)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.sendall(head(f"content-length: {start_of_stream + 1000 * len(batch)}") + piece[:start_of_stream])
-    with pytest.raises((TimeoutError, ConnectionError)):
+    with pytest.raises((TimeoutError, ConnectionError)):  # noqa: PT012 - which of them fails depends on buffers
         for _ in range(1000):
             connection.sendall(batch)
     assert resident(server) - before < 150 * 2**20
