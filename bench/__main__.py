@@ -1,5 +1,6 @@
 """The command line of the measurements: this service beside the usual ways, and what its alerts and monitor cost."""
 
+import contextlib
 import signal
 import sys
 
@@ -11,7 +12,6 @@ from bench.explain import explain
 from bench.gpu import gpu
 from bench.http import http
 from bench.monitor import monitor
-from bench.score import score
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 cli.command()(http)
@@ -20,7 +20,10 @@ cli.command()(gpu)
 cli.command()(alerts)
 cli.command()(drift)
 cli.command()(monitor)
-cli.command()(score)
+with contextlib.suppress(ModuleNotFoundError):  # of pyarrow, which the others do without
+    from bench.score import score
+
+    cli.command()(score)
 
 
 @cli.callback()

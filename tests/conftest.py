@@ -2,8 +2,14 @@
 
 import os
 
+import hypothesis
 import pytest
 import toy
+
+# Where a run decides on something it tries the same examples every time; the search for new ones goes on elsewhere.
+hypothesis.settings.register_profile("decides", derandomize=True)
+if os.environ.get("PLUMBLINE_TEST_REQUIRE_ALL") == "1":
+    hypothesis.settings.load_profile("decides")
 
 
 @pytest.fixture(scope="session")

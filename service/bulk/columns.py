@@ -98,7 +98,8 @@ class Columns:
         bad = first_bad(feature, numbers)
         if numbers.dtype.itemsize == 8 and numbers.dtype.kind in "iu":
             numbers = numbers.astype(np.float64)  # as JSON's numbers are read, so that both round alike
-        np.copyto(line, numbers, casting="unsafe")
+        with np.errstate(over="ignore", invalid="ignore"):  # of a row that is refused
+            np.copyto(line, numbers, casting="unsafe")
         return bad
 
     def _fill_categories(self, line: Floats, feature: Feature, column: pa.Array) -> int | None:
