@@ -55,7 +55,7 @@ class Client:
 
         async def gather():
             return await asyncio.gather(
-                *(self._http.request(method, path, json=body) for method, path, body in requests)
+                *(self.http.request(method, path, json=body) for method, path, body in requests)
             )
 
         return self._runner.run(gather())

@@ -150,7 +150,7 @@ def test_old_slots_leave_the_window(serve, package, monkeypatch) -> None:
 def test_slots_that_ended_are_saved_although_nobody_asked(serve, package, stored, monkeypatch) -> None:
     """Each in a row of its own, by the upkeep."""
     monkeypatch.setattr(upkeep, "SAVE_SECONDS", 0.02)
-    client, now, sent = serve(), time.time() // SLOT_SECONDS * SLOT_SECONDS, Sent(package)
+    client, now, sent = serve(), (time.time() // SLOT_SECONDS - 2) * SLOT_SECONDS, Sent(package)
     for number in range(3):
         with monkeypatch.context() as patch:
             patch.setattr(CLOCK, lambda number=number: now + number * SLOT_SECONDS + 1)
