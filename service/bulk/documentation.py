@@ -16,12 +16,12 @@ The answer is an Arrow stream; its last record batch has no rows and says in its
 def extend(document: dict[str, Any], repository: Repository) -> dict[str, Any]:
     """`document` with one path for each model and for each version."""
     for name in sorted(repository.models):
-        newest = repository.latest(name)
-        document["paths"][f"/v1/models/{name}:score"] = {"post": _operation(newest.manifest)}
-        for version in sorted(repository.models[name]):
-            manifest = repository.version(name, str(version)).manifest
-            path = f"/v1/models/{name}/versions/{version}:score"
-            document["paths"][path] = {"post": _operation(manifest, versioned=True)}
+        newest = repository.default(name)
+        if newest is not None:
+            document["paths"][f"/v1/models/{name}:score"] = {"post": _operation(newest.manifest)}
+    for model in repository:
+        path = f"/v1/models/{model.manifest.name}/versions/{model.manifest.version}:score"
+        document["paths"][path] = {"post": _operation(model.manifest, versioned=True)}
     return document
 
 
