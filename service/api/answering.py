@@ -35,6 +35,19 @@ class Answer(NamedTuple):
     content: dict[str, Any]
 
 
+def describe(scope: Scope, model: Model, request: PredictRequest, answer: Answer, *, body_bytes: int) -> None:
+    """Say of an answered request what its log line may say, where somebody will log it."""
+    if "plumbline.log" in scope:
+        scope["plumbline.log"].update(
+            model_name=model.manifest.name,
+            model_version=model.manifest.version,
+            # A caller's own ids may name a person: only ours are logged.
+            first_id=None if request.ids else answer.ids[0],
+            rows=len(request.X),
+            body_bytes=body_bytes,
+        )
+
+
 class Answering:
     """Runs the model, decides, explains, records, and leaves the rest to the monitor."""
 

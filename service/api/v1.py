@@ -15,7 +15,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from service.api.answering import Answering
+from service.api.answering import Answering, describe
 from service.api.body import read_json_body
 from service.api.explanations import ExplainOptions, explained_output
 from service.api.http_errors import JSONResponse
@@ -139,22 +139,14 @@ class Predict:
             deadline,
             check=None if form is None else drawable,  # a picture that is refused decides nothing
         )
-        manifest, content = model.manifest, answered.content
+        content = answered.content
         if self._waterfalls is not None and form is not None:
-            output = explained_output(manifest, content["predictions"][0]["label"])
+            output = explained_output(model.manifest, content["predictions"][0]["label"])
             answer = await self._waterfalls.draw(drawable(content["explanations"][0]), output=output, form=form)
             media_type = PICTURES[form]
         else:
             answer, media_type = orjson.dumps(content), b"application/json"
-        if "plumbline.log" in scope:  # somebody will log this request
-            scope["plumbline.log"].update(
-                model_name=manifest.name,
-                model_version=manifest.version,
-                # A caller's own ids may name a person: only ours are logged.
-                first_id=None if request.ids else answered.ids[0],
-                rows=len(request.X),
-                body_bytes=len(body),
-            )
+        describe(scope, model, request, answered, body_bytes=len(body))
         await send(
             {
                 "type": "http.response.start",

@@ -37,10 +37,7 @@ def drift_report(layout: DriftLayout, values: Floats, fairness: Mapping[str, Any
         for number, (feature, bins) in enumerate(zip(manifest.features, layout.table.columns, strict=True))
     ]
     scores = [
-        {
-            "class": label,
-            **_distribution(layout.view(values, f"score {label}"), bins, len(layout.scores), suppress=suppress),
-        }
+        {"class": label, **_score(layout.view(values, f"score {label}"), bins, len(layout.scores), suppress=suppress)}
         for label, (_, bins) in layout.scores.items()
     ]
     known = {found["name"]: found["groups"] for found in fairness["sensitive_features"]}
@@ -90,18 +87,22 @@ def _both(pools: Sequence[Pool]) -> tuple[Integers, Integers]:
     return np.array([made.count for made in pools], np.int64), np.array([made.reference for made in pools], np.int64)
 
 
-def _distribution(found: Floats, bins: Bins, comparisons: int, *, suppress: bool) -> Json:
-    """The comparison of one distribution with its reference.
+def _pools(counts: Integers, bins: Bins, *, suppress: bool) -> list[Pool]:
+    """What is shown of a distribution."""
+    return without_small_counts(counts, bins) if suppress else each_bin(counts, bins)
+
+
+def _distribution(counts: Integers, bins: Bins, shown: Sequence[Pool], comparisons: int, *, suppress: bool) -> Json:
+    """The comparison of one distribution with its reference; with suppression of the pools that are `shown`.
 
     The state is that of the cells as they are, as in the rules: pooled ones may hide what moved between them.
     """
-    counts = _whole(found)
     n = int(counts.sum())
     made: Json = {"n": n, "reference_n": bins.m, "state": "insufficient"}
     if suppress and is_small(np.array([n])).any():
         nothing = ("psi", "jensen_shannon", "chi_squared")
         return made | {"n": None, "state": "suppressed", **dict.fromkeys(nothing), "bins": []}
-    compared = without_small_counts(counts, bins) if suppress else each_cell(counts, bins)
+    compared = shown if suppress else each_cell(counts, bins)
     judged = drift.psi(bins.in_cells(counts), bins.in_cells(bins.reference), comparisons=comparisons)
     now, then = _both(compared)
     psi, test = drift.psi(now, then, comparisons=comparisons), drift.chi_squared(now, then)
@@ -115,16 +116,21 @@ def _distribution(found: Floats, bins: Bins, comparisons: int, *, suppress: bool
         else dict(zip(("statistic", "degrees_of_freedom", "p_value"), test, strict=True)),
         "bins": [
             {
-                "bin": shown.words(bins),
-                "kind": shown.kind(bins),
-                "n": shown.count,
-                "share": shown.count / n if n else None,
-                "reference_n": shown.reference,
-                "reference_share": shown.reference / bins.m if bins.m else None,
+                "bin": part.words(bins),
+                "kind": part.kind(bins),
+                "n": part.count,
+                "share": part.count / n if n else None,
+                "reference_n": part.reference,
+                "reference_share": part.reference / bins.m if bins.m else None,
             }
-            for shown in (compared if suppress else each_bin(counts, bins))
+            for part in shown
         ],
     }
+
+
+def _score(found: Floats, bins: Bins, classes: int, *, suppress: bool) -> Json:
+    counts = _whole(found)
+    return _distribution(counts, bins, _pools(counts, bins, suppress=suppress), classes, suppress=suppress)
 
 
 def _psi(found: drift.Psi | None, decimals: int | None = None) -> Json | None:
@@ -135,9 +141,10 @@ def _psi(found: drift.Psi | None, decimals: int | None = None) -> Json | None:
 
 
 def _feature(found: Floats, bins: Bins, features: int, *, suppress: bool) -> Json:
-    made = _distribution(found, bins, features, suppress=suppress)
-    hidden, counts = made["state"] == "suppressed", _whole(found)
-    pools = without_small_counts(counts, bins) if suppress else each_bin(counts, bins)
+    counts = _whole(found)
+    pools = _pools(counts, bins, suppress=suppress)
+    made = _distribution(counts, bins, pools, features, suppress=suppress)
+    hidden = made["state"] == "suppressed"
     ordered = in_order(pools, bins.missing) if "overflow" in bins.kinds and not hidden else None
     distance = None if ordered is None else drift.kolmogorov_smirnov(*_both(ordered))
     made["kolmogorov_smirnov"] = None if distance is None else {"statistic": distance}

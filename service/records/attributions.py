@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection
 
+from service.records.replace import Replace
 from service.records.tables import attributions
 
 
@@ -24,33 +23,9 @@ class DailyAttribution(NamedTuple):
     sums: Sequence[float]
 
 
-class SaveAttributions:
-    """Work: replace what this replica saved before. Doing it twice changes nothing."""
-
-    may_be_given_up = True
+class SaveAttributions(Replace):
+    """Work: replace what this replica saved before."""
 
     def __init__(self, replica: str, data: Sequence[DailyAttribution]) -> None:
-        self.replica = replica
-        self.data = data
-
-    @property
-    def rows(self) -> int:
-        """Rows to write."""
-        return len(self.data)
-
-    def run(self, connection: Connection) -> None:
-        """Write them all."""
-        made = (
-            postgresql.insert(attributions) if connection.dialect.name == "postgresql" else sqlite.insert(attributions)
-        )
-        statement = made.on_conflict_do_update(
-            index_elements=["package", "day", "replica", "groups"],
-            set_={name: made.excluded[name] for name in ("rows", "margin_sum", "sums")},
-        )
-        connection.execute(
-            statement,
-            [
-                row._asdict() | {"replica": self.replica, "sums": orjson.dumps(list(row.sums)).decode()}
-                for row in self.data
-            ],
-        )
+        rows = [row._asdict() | {"replica": replica, "sums": orjson.dumps(list(row.sums)).decode()} for row in data]
+        super().__init__(attributions, rows)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from service.errors import ConfigurationError, RecordsUnavailable
 from service.manifest import Manifest, digest_bytes
+from service.records.replace import insert_into
 from service.records.tables import EXTENDED_VERSIONS, SCHEMA_VERSION, metadata, packages, schema
 
 Sync = Literal["normal", "full"]
@@ -171,9 +171,8 @@ class Note:
 
 def _note(connection: Connection, manifests: Iterable[Manifest]) -> None:
     """Another replica may do the same at this moment."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     if rows := list(map(_package_row, manifests)):
-        connection.execute(dialect.insert(packages).on_conflict_do_nothing(), rows)
+        connection.execute(insert_into(connection, packages).on_conflict_do_nothing(), rows)
 
 
 def package_key(manifest: Manifest) -> str:

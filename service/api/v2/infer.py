@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from starlette.types import Receive, Scope, Send
 
-from service.api.answering import Answering
+from service.api.answering import Answering, describe
 from service.api.v1 import Schemas, requested
 from service.api.v2.encoding import JSON_LENGTH, accepted_encoding, deflated, read_body
 from service.api.v2.outputs import response
@@ -55,9 +55,9 @@ class Infer:
             raise
         if request.timeout_seconds is not None:
             deadline = min(deadline, time.monotonic() + request.timeout_seconds)
-        predict, manifest = request.predict, model.manifest
+        predict = request.predict
         answer = await self._answering.answer(scope, model, predict, predict.explain, deadline)
-        content, json_length = response(manifest, request.id, answer, request.outputs)
+        content, json_length = response(model.manifest, request.id, answer, request.outputs)
         headers = [(b"content-type", b"application/json" if json_length is None else b"application/octet-stream")]
         if json_length is not None:
             headers.append((JSON_LENGTH, b"%d" % json_length))
@@ -65,15 +65,7 @@ class Infer:
             content = deflated(content, encoding)
             headers += [(b"content-encoding", encoding), (b"vary", b"accept-encoding")]
         headers.append((b"content-length", b"%d" % len(content)))
-        if "plumbline.log" in scope:  # somebody will log this request
-            scope["plumbline.log"].update(
-                model_name=manifest.name,
-                model_version=manifest.version,
-                # A caller's own ids may name a person: only ours are logged.
-                first_id=None if predict.ids else answer.ids[0],
-                rows=len(predict.X),
-                body_bytes=len(body.content),
-            )
+        describe(scope, model, predict, answer, body_bytes=len(body.content))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
