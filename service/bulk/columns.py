@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from service.api.schema import expected_value
+from service.api.values import accepted, bounds_of
 from service.errors import InvalidRequest, InvalidRow
 from service.manifest import Feature, Manifest
 
@@ -37,7 +38,9 @@ class Columns:
             if feature.categories is not None
         }
         self._all_numeric = all(feature.kind == "numeric" for feature in manifest.features)
-        self._low, self._high = np.array([feature.bounds for feature in manifest.features]).T
+        self._low, self._high = bounds_of(
+            np.dtype(np.float32), *np.array([feature.bounds for feature in manifest.features]).T
+        )
         self._held: list[Floats] = []
         self._scratch: Floats = np.empty((len(self.features), 0), np.float32)
 
@@ -153,20 +156,14 @@ def place_of(name: str, names: Sequence[str]) -> int:
 
 def first_bad(feature: Feature, numbers: NDArray[Any]) -> int | None:
     """The first of `numbers` `(n,)`, n > 0, NaN where missing, that `feature` does not accept."""
-    low, high = feature.bounds
+    low, high = bounds_of(numbers.dtype, *feature.bounds)
     with np.errstate(invalid="ignore"):
         # NaN is neither, so that a column with a missing value is looked at closely.
-        within = low <= float(numbers.min()) and float(numbers.max()) <= high
+        within = bool(low <= numbers.min() and numbers.max() <= high)
     whole = feature.kind == "numeric" or numbers.dtype.kind in "iu"
     if within and (whole or bool((numbers == np.trunc(numbers)).all())):
         return None
-    exact = numbers.astype(np.float64)
-    fits = (exact >= low) & (exact <= high)
-    if not whole:
-        fits &= exact == np.trunc(exact)
-    if feature.nullable:
-        fits |= np.isnan(exact)
-    return _first(~fits)
+    return _first(~accepted(numbers, low, high, whole=not whole, nullable=feature.nullable))
 
 
 def _first(marks: NDArray[np.bool_]) -> int | None:

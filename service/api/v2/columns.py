@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from service.api.schema import did_you_mean, expected_value
 from service.api.v2.tensors import Tensor, as_float32
+from service.api.values import accepted, bounds_of
 from service.errors import InvalidRequest, InvalidValue
 from service.manifest import Feature, Manifest
 
@@ -104,22 +105,15 @@ class Columns:
 
     def _check(self, X: Floats, columns: slice, tensor: Tensor) -> None:
         """Raise InvalidValue for the first value of `X` `(n, m)` that the features in `columns` do not accept."""
-        low, high = self._low[columns], self._high[columns]
-        if tensor.datatype == "FP32":  # a bound as the caller's own float32 has it
-            low, high = low.astype(np.float32), high.astype(np.float32)
-        whole = self._whole[columns]
-        fits = np.greater_equal(X, low) & np.less_equal(X, high)  # false for NaN
-        if whole.any():
-            with np.errstate(invalid="ignore"):
-                fits &= ~whole | (np.floor(X) == X)
-        missing = np.isnan(X)
-        fits |= missing & self._nullable[columns]
+        came = np.dtype(np.float32 if tensor.datatype == "FP32" else np.float64)
+        low, high = bounds_of(came, self._low[columns], self._high[columns])
+        fits = accepted(X, low, high, whole=self._whole[columns], nullable=self._nullable[columns])
         if fits.all():
             return
         row, column = np.unravel_index(int(np.argmin(fits)), fits.shape)
         feature = self.features[columns][int(column)]
         reason = "type"
-        if not missing[row, column] and not low[column] <= X[row, column] <= high[column]:
+        if not np.isnan(X[row, column]) and not low[column] <= X[row, column] <= high[column]:
             reason = "category" if feature.categories is not None else "range"
         raise InvalidValue(
             f"{tensor.where}: row {row}, {feature.name}", _expected_number(feature), feature=feature.name, reason=reason
