@@ -31,6 +31,7 @@ class Answers:
                 fields += [pa.field(name + output, kind) for output in outputs]
         about = {"plumbline.model_name": manifest.name, "plumbline.model_version": manifest.version}
         if manifest.threshold is not None:
+            self._threshold = _first_at_least(manifest.threshold)
             about["plumbline.threshold"] = repr(manifest.threshold)
         self.schema = pa.schema(fields, metadata=about)
         self.none = pa.RecordBatch.from_arrays(
@@ -48,23 +49,27 @@ class Answers:
             columns += _explained(attributions, features=len(self._manifest.features), outputs=len(wanted))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
-    def decide(self, probability: Floats) -> NDArray[np.intp]:
+    def decide(self, probability: Floats) -> NDArray[np.intp] | NDArray[np.int8]:
         """`probability` `(n, K)` -> the index of the predicted class, `(n,)`, as `codec.decide` has it."""
         if self._manifest.task == "multiclass":
             winners: NDArray[np.intp] = probability.argmax(axis=1)
             return winners
-        index, threshold = self._manifest.positive_index, self._manifest.threshold
-        assert threshold is not None
-        # In float64, as the threshold is: float32 would round it.
-        positive = probability[:, index].astype(np.float64) >= threshold
-        return np.where(positive, index, 1 - index)
+        index = self._manifest.positive_index
+        positive = probability[:, index] >= self._threshold
+        return (positive if index else ~positive).view(np.int8)
 
-    def _labelled(self, classes: NDArray[np.intp]) -> pa.Array:
+    def _labelled(self, classes: NDArray[np.intp] | NDArray[np.int8]) -> pa.Array:
         """Text as a dictionary, which costs one byte a row; numbers and booleans as they are."""
         if not pa.types.is_string(self._labels.type):
             return self._labels.take(pa.array(classes))
         small = np.int8 if len(self._labels) <= 127 else np.int32
-        return pa.DictionaryArray.from_arrays(pa.array(classes.astype(small)), self._labels)
+        return pa.DictionaryArray.from_arrays(pa.array(classes.astype(small, copy=False)), self._labels)
+
+
+def _first_at_least(threshold: float) -> np.float32:
+    """The first float32 that reaches `threshold`: every float32 reaches both or neither."""
+    nearest = np.float32(threshold)
+    return nearest if float(nearest) >= threshold else np.nextafter(nearest, np.float32(np.inf))
 
 
 def _alike(manifest: Manifest) -> list[object]:

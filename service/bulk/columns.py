@@ -41,8 +41,8 @@ class Columns:
         self._low, self._high = bounds_of(
             np.dtype(np.float32), *np.array([feature.bounds for feature in manifest.features]).T
         )
-        self._held: list[Floats] = []
-        self._scratch: Floats = np.empty((len(self.features), 0), np.float32)
+        # Two, as those of the call before are in use while the next are filled.
+        self._scratch: list[Floats] = [np.empty((len(self.features), 0), np.float32)] * 2
 
     def locate(self, schema: pa.Schema, *, passed_over: Collection[str] = ()) -> list[int]:
         """Where each feature's column stands in `schema`. Raises InvalidRequest if it does not fit the model."""
@@ -53,14 +53,18 @@ class Columns:
         return places
 
     def fill(self, batch: pa.RecordBatch, places: Sequence[int], *, first_row: int) -> Filled:
-        """The columns of `batch` as lines, valid until the next call. `first_row` is the number of its first row."""
+        """The columns of `batch`, whose first row has the number `first_row`, as lines.
+
+        They are valid while `batch` is held, and until the call after the next.
+        """
         rows = good = batch.num_rows
         lines = self._as_they_lie(batch, places)
         if lines is not None:
             return Filled(lines, None)
-        if self._scratch.shape[1] < rows:
-            self._scratch = np.empty((len(self.features), rows), np.float32)
-        lines = self._scratch[:, :rows]
+        self._scratch.reverse()
+        if self._scratch[0].shape[1] < rows:
+            self._scratch[0] = np.empty((len(self.features), rows), np.float32)
+        lines = self._scratch[0][:, :rows]
         culprit: Feature | None = None
         for line, feature, place in zip(lines, self.features, places, strict=True):
             bad = self._fill_line(line, feature, batch.column(place))
@@ -75,13 +79,13 @@ class Columns:
         columns = [batch.column(place) for place in places]
         if not self._all_numeric or any(column.type != pa.float32() or column.null_count for column in columns):
             return None
-        self._held = [column.to_numpy() for column in columns]  # what the lines below look into
-        starts = np.array([numbers.__array_interface__["data"][0] for numbers in self._held], np.int64)
+        numbers = [column.to_numpy() for column in columns]
+        starts = np.array([line.__array_interface__["data"][0] for line in numbers], np.int64)
         steps = np.unique(np.diff(starts))
         if not batch.num_rows or len(steps) > 1 or (steps <= 0).any():
             return None
         shape, step = (len(columns), batch.num_rows), int(steps[0]) if len(steps) else 4
-        lines: Floats = np.lib.stride_tricks.as_strided(self._held[0], shape, (step, 4), writeable=False)
+        lines: Floats = np.lib.stride_tricks.as_strided(numbers[0], shape, (step, 4), writeable=False)
         with np.errstate(invalid="ignore"):
             fits = (lines.min(axis=1) >= self._low) & (lines.max(axis=1) <= self._high)
         return lines if fits.all() else None

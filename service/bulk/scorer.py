@@ -1,10 +1,11 @@
 """Record batches of features -> record batches of answers, beside the batcher that single requests share.
 
-One scorer belongs to one stream and one thread. Runs are short, so that a core is soon free for others; a bad row ends
-the stream after every row before it was answered.
+One scorer belongs to one stream. It has two threads: the caller's runs the model, and one reads and checks what comes
+next. Runs are short, so that a core is soon free for others; a bad row ends the stream after every row before it was
+answered.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,9 @@ import structlog
 from numpy.typing import NDArray
 
 from service.api.explaining import trustworthy
+from service.bulk.ahead import one_ahead
 from service.bulk.answers import Answers
-from service.bulk.columns import Columns
+from service.bulk.columns import Columns, Filled
 from service.errors import ModelFailed, NotOffered
 from service.runtime.explainer import Attribution
 from service.runtime.repository import Model
@@ -49,14 +51,25 @@ class Scorer:
         Raises InvalidRow for a value that does not fit, ModelFailed, whose `row` is the stream's, where the model
         fails; either after the rows before it, unless it is among the rows that would be the first answered together.
         """
+        for rows, filled in one_ahead(self._checked(batches)):
+            yield from self._score(rows, filled)
+
+    def _checked(self, batches: Iterable[pa.RecordBatch]) -> Generator[tuple[pa.RecordBatch, Filled]]:
+        """Rows to answer together and their lines, up to the first bad row; runs in the other thread."""
         together = EXPLAINED_ROWS if self._explain else ANSWER_ROWS
+        first_row = self._first_row
         for batch in batches:
             places = [batch.schema.names.index(name) for name in self._model.manifest.feature_names]
             for start in range(0, batch.num_rows, together):
-                yield from self._score(batch.slice(start, together), places)
+                rows = batch.slice(start, together)
+                filled = self.columns.fill(rows, places, first_row=first_row)
+                yield rows, filled
+                if filled.problem is not None:
+                    return
+                first_row += rows.num_rows
 
-    def _score(self, rows: pa.RecordBatch, places: Sequence[int]) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-        lines, problem = self.columns.fill(rows, places, first_row=self.rows)
+    def _score(self, rows: pa.RecordBatch, filled: Filled) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        lines, problem = filled
         count = lines.shape[1]
         probabilities: list[Floats] = []
         attributions: list[Attribution | None] = []
