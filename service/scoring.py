@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -78,7 +79,8 @@ class _Job:
         from service.bulk.scorer import Scorer
 
         parts = Parts(self._output, self._about(), resume=resume)
-        scorer = Scorer(self._model, explain=self._explain, first_row=parts.rows)
+        reader = ThreadPoolExecutor(1)
+        scorer = Scorer(self._model, explain=self._explain, reader=reader, first_row=parts.rows)
         total = _count(self._rows)
         columns = SpinnerColumn(), TextColumn("rows"), MofNCompleteColumn(), TimeElapsedColumn()
         try:

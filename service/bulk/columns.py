@@ -19,16 +19,18 @@ from service.manifest import Feature, Manifest
 
 Floats = NDArray[np.float32]
 
+TRANSPOSED_ROWS = 4096
+
 
 class Filled(NamedTuple):
-    """The rows `(d, n)` before the first bad one, a feature a line, and what is wrong with that one."""
+    """`X` `(n, d)`, the rows before the first bad one, and what is wrong with that one."""
 
-    lines: Floats
+    X: Floats
     problem: InvalidRow | None
 
 
 class Columns:
-    """The features of one model, and how a column becomes a line of numbers."""
+    """The features of one model, and how their columns become rows of numbers."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.features = manifest.features
@@ -41,8 +43,9 @@ class Columns:
         self._low, self._high = bounds_of(
             np.dtype(np.float32), *np.array([feature.bounds for feature in manifest.features]).T
         )
-        # Two, as those of the call before are in use while the next are filled.
-        self._scratch: list[Floats] = [np.empty((len(self.features), 0), np.float32)] * 2
+        self._lines: Floats = np.empty((len(self.features), 0), np.float32)
+        # Two, as the rows of the call before are in use while the next are filled.
+        self._X: list[Floats] = [np.empty((0, len(self.features)), np.float32)] * 2
 
     def locate(self, schema: pa.Schema, *, passed_over: Collection[str] = ()) -> list[int]:
         """Where each feature's column stands in `schema`. Raises InvalidRequest if it does not fit the model."""
@@ -53,29 +56,43 @@ class Columns:
         return places
 
     def fill(self, batch: pa.RecordBatch, places: Sequence[int], *, first_row: int) -> Filled:
-        """The columns of `batch`, whose first row has the number `first_row`, as lines.
+        """The columns of `batch`, whose first row has the number `first_row`, as rows.
 
-        They are valid while `batch` is held, and until the call after the next.
+        They are valid until the call after the next.
         """
-        rows = good = batch.num_rows
         lines = self._as_they_lie(batch, places)
         if lines is not None:
-            return Filled(lines, None)
-        self._scratch.reverse()
-        if self._scratch[0].shape[1] < rows:
-            self._scratch[0] = np.empty((len(self.features), rows), np.float32)
-        lines = self._scratch[0][:, :rows]
+            return Filled(self._transposed(lines), None)
+        rows = good = batch.num_rows
+        if self._lines.shape[1] < rows:
+            self._lines = np.empty((len(self.features), rows), np.float32)
+        lines = self._lines[:, :rows]
         culprit: Feature | None = None
         for line, feature, place in zip(lines, self.features, places, strict=True):
             bad = self._fill_line(line, feature, batch.column(place))
             if bad is not None and bad < good:
                 good, culprit = bad, feature
+        X = self._transposed(lines[:, :good])
         if culprit is None:
-            return Filled(lines, None)
-        return Filled(lines[:, :good], InvalidRow(first_row + good, culprit.name, expected_value(culprit)))
+            return Filled(X, None)
+        return Filled(X, InvalidRow(first_row + good, culprit.name, expected_value(culprit)))
+
+    def _transposed(self, lines: Floats) -> Floats:
+        """Lines `(d, n)` -> `X` `(n, d)`, some columns of all lines at a time, which the cache holds."""
+        rows = lines.shape[1]
+        self._X.reverse()
+        if len(self._X[0]) < rows:
+            self._X[0] = np.empty((rows, len(lines)), np.float32)
+        X = self._X[0][:rows]
+        for start in range(0, rows, TRANSPOSED_ROWS):
+            np.copyto(X[start : start + TRANSPOSED_ROWS], lines[:, start : start + TRANSPOSED_ROWS].T)
+        return X
 
     def _as_they_lie(self, batch: pa.RecordBatch, places: Sequence[int]) -> Floats | None:
-        """The columns without a copy, if all are float32, valid, and as far from each other as a writer puts them."""
+        """The columns of `batch`, without a copy and valid while it is held.
+
+        None unless all are float32, without nulls, within bounds, and as far from each other as a writer puts them.
+        """
         columns = [batch.column(place) for place in places]
         if not self._all_numeric or any(column.type != pa.float32() or column.null_count for column in columns):
             return None

@@ -1,7 +1,7 @@
 """`POST .../{name}:score`: a stream of rows in, a stream of answers out, at the same time and in bounded memory.
 
-A plain ASGI endpoint. The body is fed to a thread that reads, checks, runs and encodes at low priority, and what it
-makes is sent; each waits for the other. What is scored is neither recorded nor counted by the monitor.
+A plain ASGI endpoint. The body is fed to a thread that reads and checks; another runs and encodes, and what it makes is
+sent. Each waits for the others. What is scored is neither recorded nor counted by the monitor.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Connection(Protocol):
 
 
 class Score:
-    """The endpoint. At most `max_scorings` requests at a time have a thread; others are told to come back."""
+    """The endpoint. At most `max_scorings` requests at a time have their threads; others are told to come back."""
 
     def __init__(
         self,
@@ -87,7 +87,9 @@ class Score:
         self._timeout_seconds = timeout_seconds
         self._count = count
         self._running = 0
+        # Threads that stay: what each of them has taken of memory serves the next file.
         self._executor = ThreadPoolExecutor(max_scorings, thread_name_prefix="plumbline-score", initializer=_step_aside)
+        self._readers = ThreadPoolExecutor(max_scorings, thread_name_prefix="plumbline-read", initializer=_step_aside)
 
     def close(self) -> None:
         """Start nothing more; what runs ends by itself, as its callers have gone."""
@@ -141,6 +143,7 @@ class Score:
             max_batch_bytes=self._max_batch_bytes,
             max_spool_bytes=self._max_spool_bytes,
             count=lambda rows: self._count(model.manifest, rows),
+            reader=self._readers,
         )
 
 

@@ -1,8 +1,9 @@
-"""The work of one scoring, in its thread: read, score, encode; and how its end or what stopped it is told."""
+"""The work of one scoring, in its thread and one that reads ahead; and how its end or what stopped it is told."""
 
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import IO
 
@@ -35,6 +36,7 @@ class Task:
     max_batch_bytes: int
     max_spool_bytes: int
     count: Callable[[int], None]
+    reader: Executor
 
 
 def work(task: Task, inflow: Inflow, outflow: Outflow) -> None:
@@ -66,9 +68,9 @@ class _Writer:
     def __init__(self, task: Task, outflow: Outflow) -> None:
         self._task = task
         self._outflow = outflow
-        self._parts: list[bytes] = []
+        self._encoded = _Encoded()
         self._writer: pa.RecordBatchStreamWriter | None = None
-        self._scorer = Scorer(task.model, explain=task.explain)
+        self._scorer = Scorer(task.model, explain=task.explain, reader=task.reader)
 
     def answer(self, inflow: Inflow) -> Exception | None:
         """Score everything; the error if nothing was answered before it, else it is told in the stream."""
@@ -94,27 +96,14 @@ class _Writer:
 
     def _write(self, answers: pa.RecordBatch, about: dict[str, str] | None = None) -> None:
         if self._writer is None:
-            self._writer = pa.ipc.new_stream(self, answers.schema)
+            self._writer = pa.ipc.new_stream(self._encoded, answers.schema)
         self._writer.write_batch(answers, custom_metadata=about)
         self._flush()
 
     def _flush(self) -> None:
-        if self._parts:
-            self._outflow.put(b"".join(self._parts))
-            self._parts.clear()
-
-    def write(self, data: bytes) -> int:
-        """As a file, for Arrow's writer."""
-        self._parts.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None:
-        """As a file."""
-
-    def close(self) -> None:
-        """As a file."""
-
-    closed = False
+        if self._encoded.parts:
+            self._outflow.put(b"".join(self._encoded.parts))
+            self._encoded.parts.clear()
 
     def _read(self, inflow: Inflow) -> Iterator[pa.RecordBatch]:
         task, columns = self._task, self._scorer.columns
@@ -134,6 +123,26 @@ class _Writer:
                 yield from tables.parquet_batches(
                     spooled, columns, passed_over=task.passed_over, max_batch_bytes=task.max_batch_bytes
                 )
+
+
+class _Encoded:
+    """A file for Arrow's writer, which holds it unseen by the garbage collector: it must not lead to the writer."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        """As a file."""
+        self.parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """As a file."""
+
+    def close(self) -> None:
+        """As a file."""
 
 
 def _spool(inflow: Inflow, file: IO[bytes], *, most: int) -> None:

@@ -1,6 +1,8 @@
 """`:score`: every form of rows gets the answers that V1 gives to each row, or is refused as V1 refuses it."""
 
+import gc
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from exposition import value
 from rows import ARROW, CSV, PARQUET, Answers, answers, arrow, csv, parquet, score, table
 from toy import ROW
+
+from service.bulk.scorer import Scorer
 
 REPOSITORY = Path(__file__).parents[2] / "models" / "repository"
 ROWS = [
@@ -265,3 +269,26 @@ def test_the_description_lists_the_path_of_each_model_and_version(client):
     assert {"/v1/models/toy:score", "/v1/models/toy/versions/9:score", "/v1/models/trio:score"} <= paths.keys()
     accepted = paths["/v1/models/toy:score"]["post"]["requestBody"]["content"]
     assert sorted(accepted) == sorted(form["content-type"] for form in (ARROW, CSV, PARQUET))
+
+
+def test_nothing_of_a_scoring_stays_in_memory(client):
+    """Arrow's writer is invisible to the garbage collector: what leads back to it would stay for ever."""
+    bodies = (
+        (arrow(table(*ROWS)), ARROW),
+        (arrow(table(*[{}] * 20_000, {"hour": 24})), ARROW),  # an answer, then what ended it
+        (arrow(table({"hour": 24})), ARROW),
+        (arrow(table(*ROWS))[:-20], ARROW),
+        (csv(table(*ROWS)), CSV),
+        (parquet(table(*ROWS)), PARQUET),
+    )
+    for body, headers in bodies:
+        score(client, body, headers)
+    end = time.monotonic() + 20
+    while left := _scorers():
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
+
+
+def _scorers():
+    gc.collect()
+    return [item for item in gc.get_objects() if isinstance(item, Scorer)]

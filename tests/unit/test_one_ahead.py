@@ -1,6 +1,7 @@
 """An iterator that is one item ahead of its user."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,12 +10,18 @@ from service.bulk.ahead import one_ahead
 WAIT_SECONDS = 20
 
 
-def test_items_come_in_order_and_all_of_them():
-    assert list(one_ahead(number for number in range(50))) == list(range(50))
-    assert list(one_ahead(number for number in ())) == []
+@pytest.fixture
+def maker():
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
 
 
-def test_the_next_item_is_made_while_one_is_used_and_no_further_one():
+def test_items_come_in_order_and_all_of_them(maker):
+    assert list(one_ahead((number for number in range(50)), maker)) == list(range(50))
+    assert list(one_ahead((number for number in ()), maker)) == []
+
+
+def test_the_next_item_is_made_while_one_is_used_and_no_further_one(maker):
     made = [threading.Event() for _ in range(4)]
 
     def items():
@@ -22,7 +29,7 @@ def test_the_next_item_is_made_while_one_is_used_and_no_further_one():
             event.set()
             yield number
 
-    ahead = one_ahead(items())
+    ahead = one_ahead(items(), maker)
     assert next(ahead) == 0
     assert made[1].wait(WAIT_SECONDS)
     assert not made[2].wait(0.05)
@@ -31,17 +38,17 @@ def test_the_next_item_is_made_while_one_is_used_and_no_further_one():
     ahead.close()
 
 
-def test_items_are_made_in_another_thread():
-    (thread,) = one_ahead(threading.get_ident() for _ in range(1))
+def test_items_are_made_in_another_thread(maker):
+    (thread,) = one_ahead((threading.get_ident() for _ in range(1)), maker)
     assert thread != threading.get_ident()
 
 
-def test_what_is_raised_comes_after_the_items_before_it():
+def test_what_is_raised_comes_after_the_items_before_it(maker):
     def items():
         yield "good"
         raise KeyError("bad")
 
-    ahead = one_ahead(items())
+    ahead = one_ahead(items(), maker)
     assert next(ahead) == "good"
     with pytest.raises(KeyError, match="bad"):
         next(ahead)
@@ -49,7 +56,7 @@ def test_what_is_raised_comes_after_the_items_before_it():
         next(ahead)
 
 
-def test_who_stops_early_waits_for_nothing_and_closes_the_items():
+def test_who_stops_early_waits_for_nothing_and_closes_the_items(maker):
     asked, answer, closed = threading.Event(), threading.Event(), threading.Event()
 
     def items():
@@ -61,7 +68,7 @@ def test_who_stops_early_waits_for_nothing_and_closes_the_items():
         finally:
             closed.set()
 
-    ahead = one_ahead(items())
+    ahead = one_ahead(items(), maker)
     assert next(ahead) == "first"
     assert asked.wait(WAIT_SECONDS)
     ahead.close()
