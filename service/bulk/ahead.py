@@ -20,3 +20,4 @@ def one_ahead(items: Generator[Item], maker: Executor) -> Iterator[Item]:
             yield item
     finally:
         coming.add_done_callback(lambda _: items.close())
+        del coming  # what it raised leads back here

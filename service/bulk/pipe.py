@@ -221,7 +221,11 @@ class Outflow(_Shared):
                     self._changed.notify()
                     return part
                 if self._trouble is not None:
-                    raise self._trouble
+                    trouble, self._trouble = self._trouble, None
+                    try:
+                        raise trouble
+                    finally:
+                        del trouble  # its frames would lead back to it
                 if self._ended:
                     return None
                 self._loop_waits = True

@@ -47,10 +47,10 @@ def work(task: Task, inflow: Inflow, outflow: Outflow) -> None:
     except Abandoned:
         pass
     except PlumblineError as error:
-        trouble = error
+        trouble = _alone(error)
     except Exception as error:  # noqa: BLE001 - the last resort of this thread; its message may quote values
         log.error("scoring failed", error=type(error).__name__, where=_frames(error))
-        trouble = error
+        trouble = _alone(error)
     finally:
         outflow.end(trouble)
 
@@ -86,7 +86,7 @@ class _Writer:
                 raise
             if not isinstance(error, PlumblineError):
                 log.error("scoring failed", error=type(error).__name__, where=_frames(error))
-            ended[ERROR] = told(error)
+            ended[ERROR] = told(_alone(error))
         ended[ROWS] = str(self._scorer.rows)
         self._write(self._scorer.answers.none, ended)
         assert self._writer is not None
@@ -153,6 +153,12 @@ def _spool(inflow: Inflow, file: IO[bytes], *, most: int) -> None:
             raise BodyTooLarge(f"body: at most {most} bytes of Parquet are accepted")
         file.write(piece)
     file.seek(0)
+
+
+def _alone(error: Exception) -> Exception:
+    """`error` without what it came through: those frames hold what was read, and some of them the error."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _frames(error: BaseException) -> list[str]:
