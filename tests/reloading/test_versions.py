@@ -29,6 +29,8 @@ def test_a_pinned_version_that_is_not_loaded_is_not_ready(operator) -> None:
     response = client.predict(toy.request())
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert operator.answer("toy/versions/1")[0] == "1"
+    assert client.get("/v2/models/toy/versions/1").json()["versions"] == ["1"]
+    assert [each["version"] for each in client.get("/v2/models/toy/stats").json()["model_stats"]] == ["1"]
     reasons = client.get("/v2/health/ready").json()["error"]
     assert reasons == "toy: its default version, 2, is not loaded; other: its default version, 7, is not loaded"
     paths = client.get("/openapi.json").json()["paths"]

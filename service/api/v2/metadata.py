@@ -28,9 +28,8 @@ def routes(repository: Callable[[], Repository], *, server_name: str, max_rows: 
     def find(name: str, version: str | None = None) -> Model:
         return repository().latest(name) if version is None else repository().version(name, version)
 
-    def loaded(name: str) -> list[Model]:
-        repository().latest(name)  # refuses a name that is none
-        return sorted((model for model in repository() if model.manifest.name == name), key=_number)
+    def described(model: Model) -> Response:
+        return JSONResponse(_metadata(model, repository().versions(model.manifest.name)))
 
     @router.get("/v2", summary="Name, version and extensions of the server")
     async def server() -> Response:
@@ -43,11 +42,11 @@ def routes(repository: Callable[[], Repository], *, server_name: str, max_rows: 
 
     @router.get(MODEL_PATH, summary="Inputs and outputs of a model")
     async def model(name: str) -> Response:
-        return JSONResponse(_metadata(find(name), loaded(name)))
+        return described(find(name))
 
     @router.get(MODEL_VERSION_PATH, summary="The same, of one version")
     async def model_version(name: str, version: str) -> Response:
-        return JSONResponse(_metadata(find(name, version), loaded(name)))
+        return described(find(name, version))
 
     @router.get(MODEL_PATH + "/ready", summary="The model is loaded and checked; else 503")
     async def ready(name: str) -> Response:
@@ -67,7 +66,8 @@ def routes(repository: Callable[[], Repository], *, server_name: str, max_rows: 
 
     @router.get(MODEL_PATH + "/stats", summary="Requests, runs and their durations since a model was loaded")
     async def statistics(name: str) -> Response:
-        return JSONResponse(_statistics(loaded(name)))
+        versions = repository().versions(name) or [_number(find(name))]  # refuses a name that is none
+        return JSONResponse(_statistics(find(name, str(number)) for number in versions))
 
     @router.get(MODEL_VERSION_PATH + "/stats", summary="The same, of one version")
     async def version_statistics(name: str, version: str) -> Response:
@@ -80,12 +80,12 @@ def _number(model: Model) -> int:
     return int(model.manifest.version)
 
 
-def _metadata(model: Model, versions: Iterable[Model]) -> dict[str, Any]:
+def _metadata(model: Model, versions: Iterable[int]) -> dict[str, Any]:
     """`inputs` are the graph's own; `parameters` name those that may come instead, and beside."""
     manifest = model.manifest
     return {
         "name": manifest.name,
-        "versions": [loaded.manifest.version for loaded in versions],
+        "versions": [str(version) for version in versions],
         "platform": PLATFORM,
         "inputs": [
             _tensor(MATRIX, "FP32", [-1, len(manifest.features)], {"features": manifest.feature_names}),
