@@ -201,6 +201,9 @@ class Reloading:
             if name not in known:
                 raise UnknownModel("Request for unknown model: there is nothing of it to unload")
             repository.unloaded.add(name)
+            for key in repository.reasons():
+                if key.partition("/")[0] == name:
+                    repository.forget(key)
             for version in repository.versions(name):
                 self._let_go(f"{name}/{version}")
 

@@ -153,6 +153,22 @@ def test_an_unloaded_model_need_not_have_its_pinned_version(operator) -> None:
     assert operator.ready()
 
 
+def test_an_unloaded_model_may_have_been_refused_at_the_start(operator) -> None:
+    """The way out where it cannot be repaired: nothing is said of it any more, until it is loaded again."""
+    (operator.write(2) / "model.onnx").unlink()
+    operator.write(1)
+    operator.write(name="stays")
+    operator.serve()
+    assert not operator.ready()
+    assert operator.unload().status_code == 200
+    assert operator.ready()
+    assert operator.metric("plumbline_model_refused", model_name="toy", model_version="2") is None
+    assert operator.index()["toy/2"] == ("UNAVAILABLE", "unloaded")
+    assert operator.load().status_code == 400
+    assert operator.metric("plumbline_model_refused", model_name="toy", model_version="2") == 1
+    assert operator.answer()[0] == "1"
+
+
 def test_without_any_model_the_service_is_not_ready(operator) -> None:
     """There is nothing to send a request to."""
     operator.write()
