@@ -111,14 +111,11 @@ class Session:
     def warm_up(self, golden: Golden, *, max_rows: int) -> None:
         """Check the golden rows, then time runs of one row and of `max_rows` rows.
 
-        Raises PackageError if a golden row's answer differs by more than the device's tolerance.
+        Raises PackageError if a golden row's answer differs by more than the device's tolerance, or a run fails.
         """
         golden.check(self.manifest.features)
         X = np.array(golden.rows, np.float32)  # (8, d); null becomes NaN
-        try:
-            answers = self.run(X)
-        except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
-            raise PackageError("golden rows: the graph fails on them") from error
+        answers = self._attempt(X)
         tolerance = GOLDEN_TOLERANCE[self.device.partition(":")[0]]
         for name, expected, found in zip(
             ("margin", "probability"), (golden.margin, golden.probability), answers, strict=True
@@ -130,17 +127,23 @@ class Session:
             if not worst <= tolerance:  # this way round, NaN is refused
                 raise PackageError(f"golden rows: {name} differs by {worst:.1e}, tolerated are {tolerance:.0e}")
         for rows in self._sizes:  # the largest first: what it took of the memory serves the others too
-            self.run(np.resize(X, (rows, X.shape[1])))
+            self._attempt(np.resize(X, (rows, X.shape[1])))
         one = self._time(X[:1])
         many = self._time(np.resize(X, (max_rows, X.shape[1])))
         self._seconds_per_row = max(0.0, (many - one) / max(1, max_rows - 1))
         self._seconds_fixed = max(0.0, one - self._seconds_per_row)
 
+    def _attempt(self, X: Floats) -> tuple[Floats, Floats]:
+        try:
+            return self.run(X)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
+            raise PackageError(f"golden rows: the graph fails on a batch of {len(X)}") from error
+
     def _time(self, X: Floats) -> float:
         durations = []
         for _ in range(WARM_UP_RUNS):
             start = time.perf_counter()
-            self.run(X)
+            self._attempt(X)
             durations.append(time.perf_counter() - start)
         return min(durations)
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -88,6 +89,13 @@ def rename_input(proto):
         node.input[:] = ["rows" if name == "X" else name for name in node.input]
 
 
+def fix_rows(proto):
+    """Inside the graph, where its signature does not show it: only as many rows as there are golden ones."""
+    proto.graph.initializer.append(toy.constant("four_rows", [4, 5], np.int64))
+    proto.graph.node[0].input[0] = proto.graph.node[1].input[2] = "fixed"
+    proto.graph.node.insert(0, onnx.helper.make_node("Reshape", ["X", "four_rows"], ["fixed"]))
+
+
 def set_cell(table, value):
     return lambda content: content[table][0].__setitem__(0, value)
 
@@ -143,7 +151,8 @@ BROKEN = {
     "golden row with an unknown category": (golden_row(3, 7.0), "golden"),
     "golden row out of range": (golden_row(0, -1.0), "golden"),
     "golden row without a value": (golden_row(0, None), "golden"),
-    "graph that cannot run": (model(lambda: toy.unrunnable_model()), ""),
+    "graph that cannot run": (model(lambda: toy.unrunnable_model()), "fails on a batch of 4"),
+    "graph of the golden rows only": (edited(fix_rows), "fails on a batch of 1"),
     "card that is not UTF-8": (file("card.md", b"\xff\xfe"), "card.md"),
     "classes that read alike": (
         sealed(classes=[1, "1"], positive_class=1, favourable_outcome="1"),
