@@ -70,9 +70,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, then tell a person what to try."""
-        await super().startup(sockets)
         if not self._greet and hasattr(signal, "SIGHUP"):  # to a console's process it says that the console has gone
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._service.reload)
+        await super().startup(sockets)
         if self._greet and self.started:
             port = next(s.getsockname()[1] for server in self.servers for s in server.sockets)
             print(greeting(self._service.repository, f"http://{self.config.host}:{port}"), file=sys.stderr, flush=True)  # noqa: T201 - for a person, not for the log

@@ -51,11 +51,11 @@ def environment(**settings):
     return kept | {f"PLUMBLINE_{name.upper()}": str(value) for name, value in settings.items()}
 
 
-def eventually(claim, *, seconds=20):
-    """Wait until `claim()` is true; its last value."""
+def eventually(claim, *, seconds=20, every=0.02):
+    """Wait until `claim()` is true, asking `every` so many seconds; its last value."""
     deadline = time.monotonic() + seconds
     while not (found := claim()) and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(every)
     return found
 
 

@@ -1,6 +1,9 @@
 """SIGHUP to the real server: what changed in the repository is served."""
 
+import os
+import re
 import signal
+import threading
 
 import toy
 from servers import eventually, running
@@ -29,3 +32,21 @@ def test_sighup_loads_what_has_changed(tmp_path) -> None:
         assert server.predict(toy.request()).status_code == 200
         assert server.stop() <= 0
         assert "Traceback" not in server.log
+
+
+def test_sighup_while_models_are_loaded_at_the_start_is_no_end(tmp_path, committed) -> None:
+    """What was put in place meanwhile may be what it is about; the default of the signal would be to kill."""
+    log = tmp_path / "log"
+
+    def hang_up():
+        starting = re.compile(r"server process \[(\d+)\].*Waiting for application startup", re.DOTALL)
+        found = eventually(lambda: log.exists() and starting.search(log.read_text()), every=0.001)
+        os.kill(int(found[1]), signal.SIGHUP)
+
+    early = threading.Thread(target=hang_up)
+    early.start()
+    with running(log, committed) as server:
+        early.join()
+        assert server.http.get("/v2/health/ready").status_code == 200
+        assert server.log.count('"event":"model loaded"') == len(server.http.get("/v1/models").json()["models"])
+        assert server.stop() <= 0
