@@ -77,7 +77,7 @@ class Reloading:
     def begin_load_all(self) -> None:
         """The same for every model that is not unloaded. What is refused is in the log and in the index."""
         if not self._closed:
-            self._start(self._load_all())
+            self._start(self._attempt(self._load_all))
 
     async def unload(self, name: str) -> None:
         """Serve no version of `name` until it is loaded again. Raises UnknownModel."""
@@ -131,22 +131,20 @@ class Reloading:
     async def _poll(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            try:
-                async with self._lock:
-                    await self._look()
-            except Exception as error:  # noqa: BLE001 - it must live as long as the service
-                log.error("repository not looked at", error=type(error).__name__)
+            await self._attempt(self._look)
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
+        """What nobody waits for: whatever fails is said in the log, and the next time will do."""
+        try:
+            async with self._lock:
+                await work()
+        except Exception as error:  # noqa: BLE001 - polling must live as long as the service
+            log.error("repository not looked at", error=type(error).__name__)
 
     async def _look(self) -> None:
         """Load what has changed since it was last tried and did not change since the last look; drop what has gone."""
-        try:
-            found = await self._in_thread(look, self._root)
-            if not found and self._repository().models:
-                raise PackageError(f"{self._root}: empty all of a sudden; what is loaded is kept")
-        except PackageError as error:
-            self._note_trouble(str(error))
+        if (found := await self._whole_folder()) is None:
             return
-        self._note_trouble(None)
         before, self._seen = self._seen, {key: package.stamp for key, package in found.items()}
         for package in found.values():
             settled = before.get(package.key) == package.stamp
@@ -173,14 +171,21 @@ class Reloading:
                 raise InvalidRequest("load", reasons)
 
     async def _load_all(self) -> None:
-        async with self._lock:
-            try:
-                found = await self._in_thread(look, self._root)
-            except PackageError as error:
-                self._note_trouble(str(error))
-                return
+        if (found := await self._whole_folder()) is not None:
             await self._load_changed(found.values())
             self._drop(self._names(found), found)
+
+    async def _whole_folder(self) -> dict[str, Found] | None:
+        """What is there; None, which is no reason to act, where it cannot be seen or was all taken away."""
+        try:
+            found = await self._in_thread(look, self._root)
+            if not found and self._repository().models:
+                raise PackageError(f"{self._root}: empty all of a sudden; what is loaded is kept")
+        except PackageError as error:
+            self._note_trouble(str(error))
+            return None
+        self._note_trouble(None)
+        return found
 
     async def _load_changed(self, packages: Iterable[Found]) -> dict[str, PlumblineError]:
         """Also what was refused before: who asks may know why it is another matter now. What is refused, and why."""

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import toy
+from structlog.testing import capture_logs
 
 from service.errors import NotReady, RecordsUnavailable
 from service.reloading import Reloading
@@ -150,3 +151,50 @@ def test_an_unload_waits_for_a_load(tmp_path, reading) -> None:
 
     asyncio.run(live())
     assert reading.exchanged == [(None, "toy/1"), ("toy/1", None)]
+
+
+async def reload_all(reloading):
+    """What SIGHUP does, to its end."""
+    reloading.begin_load_all()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+
+
+def test_a_folder_that_is_empty_is_no_reason_to_let_everything_go(tmp_path, reading) -> None:
+    """On SIGHUP as for polling: more often a volume that is not mounted."""
+    models = tmp_path / "models"
+    toy.write_toy(models)
+    reading.go_on.set()
+
+    async def live():
+        reloading = reading.reloading(models)
+        await reloading.load("toy")
+        models.rename(tmp_path / "aside")
+        models.mkdir()
+        await reload_all(reloading)
+        await reloading.close()
+
+    with capture_logs() as logs:
+        asyncio.run(live())
+    assert [model.key for model in reading.repository] == ["toy/1"]
+    assert [line["reason"] for line in logs if line["event"] == "repository not looked at"] == [
+        f"{models}: empty all of a sudden; what is loaded is kept"
+    ]
+
+
+def test_what_nobody_expected_while_all_are_loaded_is_in_the_log(tmp_path, reading) -> None:
+    """Its kind only, as it may quote values; the next load is as good as any."""
+    toy.write_toy(tmp_path)
+    reading.go_on.set()
+    reading.trouble.append(RuntimeError("a value"))
+
+    async def live():
+        reloading = reading.reloading(tmp_path)
+        await reload_all(reloading)
+        assert list(reading.repository) == []
+        await reloading.load("toy")
+        await reloading.close()
+
+    with capture_logs() as logs:
+        asyncio.run(live())
+    assert [line["error"] for line in logs if line["event"] == "repository not looked at"] == ["RuntimeError"]
+    assert [model.key for model in reading.repository] == ["toy/1"]
