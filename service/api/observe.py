@@ -78,8 +78,11 @@ class Observe:
             await self._app(scope, receive, watch)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
-        except asyncio.CancelledError:
-            status = CLIENT_CLOSED_REQUEST
+        except asyncio.CancelledError:  # at the shutdown, when the time to finish is over
+            if status == 0:
+                await error_response(503, "the service is shutting down", {"retry-after": "1"})(scope, receive, watch)
+            else:
+                status = CLIENT_CLOSED_REQUEST
             raise
         except Exception as error:  # noqa: BLE001 - the last resort; nothing may reach the server, which would log the values
             log.error("request failed", error=type(error).__name__, where=_frames(error))
