@@ -12,7 +12,8 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-# Request line and headers together; a parser that waits for the end of an endless line takes quadratic time.
+# Request line and headers together, and what comes between and after the parts of a body: trailers are kept for nobody,
+# and a parser that waits for the end of an endless line takes quadratic time.
 MAX_HEAD_BYTES = 64 * 2**10
 TOO_LATE = "body: it did not arrive in time"
 NOT_HTTP = "request: valid HTTP is expected"
@@ -160,12 +161,13 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wrap the transport."""
         super().connection_made(JoinedWrites(transport, self.loop, self._outbox))  # type: ignore[arg-type]
-        self._head_bytes: int | None = 0
+        self._head_bytes = 0
         self._passing_over = False
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, of a request or of several."""
         self._idle_since = None
+        self._got_on = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -175,10 +177,9 @@ class Protocol(HttpToolsProtocol):
             self.logger.warning("Invalid HTTP request received.")
             self._refuse(400, NOT_HTTP)
             return
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, HEAD_TOO_LARGE)
+        self._head_bytes = 0 if self._got_on else self._head_bytes + len(data)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, HEAD_TOO_LARGE)
         if (
             self._receiving and self._late is None and not self._takes_time
         ):  # most requests come in one piece and need no timer
@@ -194,13 +195,14 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request, unless its head is to be parsed again."""
-        self._head_bytes = None
+        self._got_on = True
         self._passing_over = bool(self.parser.should_upgrade())
         if not self._passing_over:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        self._got_on = True
         if not self._passing_over:
             super().on_body(body)
 

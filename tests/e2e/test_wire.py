@@ -331,6 +331,21 @@ def test_a_caller_who_asks_first_and_does_not_wait_is_answered(connect):
     assert parse(rest, ["POST"])[0][0] == 200
 
 
+@pytest.mark.parametrize(
+    "endless",
+    [b"0\r\na: " + b"b" * 2**16, b"0\r\n" + b"a: b\r\n" * 10_923, b"1;" + b"a" * 2**16],
+    ids=["a trailer", "trailers", "an extension"],
+)
+def test_what_stands_around_a_chunked_body_has_the_limit_of_a_head(connect, server, endless):
+    """Else all trailers of ten seconds would be kept: two gigabytes."""
+    connection = connect()
+    connection.sendall(head(transfer_encoding="chunked", expect="100-continue"))
+    assert connection.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.sendall(endless)
+    assert_error(*parse(read_all(connection), ["POST"])[0], 431)
+    assert server.predict(request()).status_code == 200
+
+
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
 def test_an_offer_to_upgrade_is_passed_over(connect, upgrade):
     """Java's HTTP client offers h2c with every first request; RFC 9110 7.8 lets a server ignore it, and answer."""
