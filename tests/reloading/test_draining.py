@@ -83,6 +83,20 @@ def test_a_model_that_has_gone_is_gone(operator) -> None:
     assert [reference() for reference in left] == [None] * 4
 
 
+@pytest.mark.parametrize(
+    "rows", ["8,1,1,chip,\n" * 3, "8,1,1,chip,\n" * 70_000 + "x,1,1,chip,\n"], ids=["whole", "ended"]
+)
+def test_a_model_that_scored_files_goes_as_well(operator, rows) -> None:
+    """Whole ones, and those that end early."""
+    operator.write()
+    client = operator.serve()
+    content = "amount,hour,cross_border,entry_mode,balance\n" + rows
+    answered = client.request("POST", "/v1/models/toy:score", content=content, headers={"content-type": "text/csv"})
+    assert answered.status_code == 200
+    operator.unload()
+    operator.until_gone(1)
+
+
 def test_series_of_a_version_are_there_until_it_has_gone(slow) -> None:
     """What it still counts can be scraped; then they vanish, all of them."""
     client = slow.client
