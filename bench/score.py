@@ -121,7 +121,8 @@ def _rows(replay: Path, rows: int) -> tuple[list[str], np.ndarray[tuple[int, int
 def _write(path: Path, names: list[str], X: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> None:
     table = pa.table({name: np.ascontiguousarray(X[:, column]) for column, name in enumerate(names)})
     with pa.ipc.new_stream(path, table.schema) as writer:
-        writer.write_table(table, max_chunksize=BATCH_ROWS)
+        # Two batches at least: a bad row in the first would refuse the request as a whole.
+        writer.write_table(table, max_chunksize=min(BATCH_ROWS, len(X) // 2))
 
 
 class _Bare:

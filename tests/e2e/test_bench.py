@@ -1,6 +1,7 @@
 """The measurements: what wrk prints is understood, and each prints its table. No figure is judged."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -141,3 +142,38 @@ def test_monitor_prints_what_it_adds_to_a_request():
     figures = {row[0]: row[1] for row in printed_rows("monitor", "--requests", "3000", "--rounds", "1")[2:]}
     assert figures.keys() == {"alone", "watched", "the monitor's part"}
     assert float(figures["watched"]) > 0
+
+
+def run_score(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", "score", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
+
+
+def test_score_prints_both_rates_their_ratio_memory_and_the_bad_row():
+    """One request of few rows: it checks itself that all were answered."""
+    run = run_score("--rows", "2000", "--rounds", "1")
+    assert run.returncode == 0, run.stderr
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in run.stdout.splitlines()]
+    table = {row[0]: float(row[1]) for row in rows if row[0] in ("bare session.run", ":score")}
+    assert len(table) == 2
+    assert all(rate > 0 for rate in table.values())
+    assert ["2000 rows", "median rows/s", "(range)", "server CPU ms", "client CPU ms"] in rows
+    said = " ".join(run.stdout.split())
+    assert re.search(r"ratio of medians \d+\.\d\d, of the best \d+\.\d\d; the server grew by \d+ MB at most", said)
+    assert "row 1400 spoilt: 1400 rows were answered, then was told: row 1400, mean_radius: a finite number" in said
+    for what in ("alone", "beside scoring"):
+        assert re.search(rf"single predictions {what}: p50 \d+\.\d\d ms, p99 \d+\.\d\d ms", said)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("transaction", "bench score: the model has features that are not numbers"),
+        ("nope", "holds no model of this name with a replay.jsonl"),
+    ],
+)
+def test_score_refuses_a_model_that_it_cannot_fill(model: str, message: str):
+    """Exit code 2: nothing was started."""
+    run = run_score("--model", model)
+    assert run.returncode == 2
+    assert message in run.stderr
