@@ -302,7 +302,8 @@ def whens(manifest: Manifest) -> list[str]:
 def _explain_type(manifest: Manifest) -> Any:
     def number(bounds: tuple[float, float], multiple_of: float | None, description: str) -> Any:
         limits = Field(ge=bounds[0], le=bounds[1], multiple_of=multiple_of, allow_inf_nan=False)
-        return NotRequired[Annotated[float, Strict(), limits, Field(description=description)]]
+        kind: Any = Annotated[float, Strict(), limits, Field(description=description)]
+        return NotRequired[kind if multiple_of is None else _whole(kind)]
 
     options = request_object(
         "ExplainOptions",
@@ -331,11 +332,23 @@ def _feature_type(feature: Feature) -> Any:
     elif feature.kind == "binary":
         one_or_zero = Annotated[float, Strict(), Field(ge=0, le=1, multiple_of=1, allow_inf_nan=False)]
         kind = Annotated[
-            Annotated[bool, Strict()] | one_or_zero,
+            Annotated[bool, Strict()] | _whole(one_or_zero),
             WithJsonSchema({"enum": [0, 1, False, True]}),
         ]
     else:
         low, high = feature.bounds
         whole = 1 if feature.kind == "integer" else None
         kind = Annotated[float, Strict(), Field(ge=low, le=high, multiple_of=whole, allow_inf_nan=False)]
+        kind = kind if whole is None else _whole(kind)
     return Annotated[kind | None if feature.nullable else kind, Field(json_schema_extra=about)]
+
+
+def _whole(kind: Any) -> Any:
+    """`kind`, a float, exactly whole: pydantic's own `multiple_of` takes 5.5e-15 for 0."""
+    return Annotated[kind, AfterValidator(_exactly_whole)]
+
+
+def _exactly_whole(value: float) -> float:
+    if not value.is_integer():
+        raise ValueError("a whole number is expected")
+    return value

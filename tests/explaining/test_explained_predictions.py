@@ -144,6 +144,7 @@ def client_without_explainer(toys):
         ({"top_k": 0}, "explain.top_k"),
         ({"top_k": 6}, "explain.top_k"),
         ({"top_k": 1.5}, "explain.top_k"),
+        ({"top_k": 2.9999999999999996}, "explain.top_k"),
         ({"tolerance": 0}, "explain.tolerance"),
         ({"tolerance": 1.1}, "explain.tolerance"),
         ({"tolerance": "0.1"}, "explain.tolerance"),

@@ -86,6 +86,7 @@ FEATURE = {
     "beyond float64": (text(second({"balance": "X"}), X="1e400"), "instances[1].balance: a finite number or null"),
     "400 digits": (text(second({"balance": "X"}), X="9" * 400), "instances[1].balance: a finite number or null"),
     "integer a fraction": (second({"hour": 3.5}), "instances[1].hour: a whole number from 0 to 23"),
+    "integer nearly": (second({"hour": 3.0000000000000004}), "instances[1].hour: a whole number from 0 to 23"),
     "integer above": (second({"hour": 24}), "instances[1].hour: a whole number from 0 to 23"),
     "integer below": (second({"hour": -1}), "instances[1].hour: a whole number from 0 to 23"),
     "integer a boolean": (second({"hour": True}), "instances[1].hour: a whole number"),
@@ -93,6 +94,7 @@ FEATURE = {
     "integer of 400 digits": (text(second({"hour": "X"}), X="9" * 400), "instances[1].hour: a whole number"),
     "binary two": (second({"cross_border": 2}), "instances[1].cross_border: 0, 1, false or true"),
     "binary a half": (second({"cross_border": 0.5}), "instances[1].cross_border: 0, 1, false or true"),
+    "binary nearly": (second({"cross_border": 5.5e-15}), "instances[1].cross_border: 0, 1, false or true"),
     "binary a string": (second({"cross_border": "yes"}), "instances[1].cross_border: 0, 1, false or true"),
     "binary null": (second({"cross_border": None}), "instances[1].cross_border: 0, 1, false or true"),
     "unknown category": (

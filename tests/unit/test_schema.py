@@ -79,6 +79,9 @@ def test_whatever_the_manifest_allows_is_accepted_and_survives(rows: list[dict[s
         ({"amount": True}, "instances[1].amount: a finite number from 0 to 1000 EUR is expected"),
         ({"amount": "9"}, "instances[1].amount: a finite number from 0 to 1000 EUR is expected"),
         ({"hour": 2.5}, "instances[1].hour: a whole number from 0 to 23 is expected"),
+        ({"hour": 5.5e-15}, "instances[1].hour: a whole number from 0 to 23 is expected"),
+        ({"hour": 2.9999999999999996}, "instances[1].hour: a whole number from 0 to 23 is expected"),
+        ({"abroad": 5.5e-15}, "instances[1].abroad: 0, 1, false or true is expected"),
         ({"abroad": 2}, "instances[1].abroad: 0, 1, false or true is expected"),
         ({"entry": "phone"}, 'instances[1].entry: one of "chip", "online" is expected'),
         ({"entry": None}, 'instances[1].entry: one of "chip", "online" is expected'),
@@ -112,5 +115,6 @@ def test_documented_schema_forbids_unknown_fields_and_names_the_ranges() -> None
     assert row["additionalProperties"] is False
     assert row["required"] == [feature.name for feature in FEATURES]
     assert (row["properties"]["amount"]["minimum"], row["properties"]["amount"]["maximum"]) == (0, 1000)
+    assert row["properties"]["hour"]["multipleOf"] == 1
     assert row["properties"]["entry"]["enum"] == ["chip", "online"]
     assert schema["properties"]["instances"]["maxItems"] == 3
