@@ -295,3 +295,13 @@ def test_a_run_is_not_resumed_with_another_input(command, toys, tmp_path):
     assert done.returncode == 2
     assert "of another input" in done.stderr
     assert command(*arguments, device="cpu").returncode == 0
+
+
+def test_the_command_without_pyarrow_says_so(command, toys, tmp_path, monkeypatch):
+    """One line that names the extra, before the file is looked at; exit code 2."""
+    (tmp_path / "pyarrow.py").write_text("raise ModuleNotFoundError('no', name='pyarrow')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    done = command("score", "toy", tmp_path / "none.csv", "-o", tmp_path / "out.csv", "--models", toys, device="cpu")
+    assert done.returncode == 2
+    assert done.stderr == "plumbline: score needs the extra plumbline[bulk], not installed here\n"
+    assert not (tmp_path / "out.csv").exists()

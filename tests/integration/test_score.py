@@ -2,6 +2,7 @@
 
 import gc
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from exposition import value
 from rows import ARROW, CSV, PARQUET, Answers, answers, arrow, csv, parquet, score, table
 from toy import ROW
 
+from service.bulk.endpoint import WORK
 from service.bulk.pipe import Inflow, Outflow
 from service.bulk.scorer import Scorer
 
@@ -224,6 +226,17 @@ def test_the_committed_models_answer_and_explain_as_v1_does(serve, model):
 def test_an_explanation_that_is_not_offered_is_a_501(client):
     """As in V1."""
     assert score(client, arrow(table()), query="?explain=true").status_code == 501
+
+
+@pytest.mark.parametrize("form", [ARROW, CSV, PARQUET], ids=lambda form: form["content-type"])
+def test_without_pyarrow_it_is_a_501_that_names_the_extra(client, monkeypatch, form):
+    """Whatever the form, before the body is looked at; predictions go on."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, WORK, raising=False)
+    response = score(client, b"quetzal", form)
+    assert response.status_code == 501
+    assert response.json() == {"error": "scoring files needs the extra plumbline[bulk], not installed here"}
+    assert client.predict({"instances": [ROW]}).status_code == 200
 
 
 @pytest.mark.parametrize(
