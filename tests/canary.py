@@ -4,7 +4,10 @@ For a service of the toys with LIMITS. A case is (method, path, headers, body, e
 """
 
 import json
+import struct
 
+import pyarrow as pa
+from rows import ARROW, CSV, PARQUET, arrow, csv, parquet, table
 from toy import request
 
 TEXT, KEY, NUMBER = "quetzalcoatl", "quetzal_key", 7734501
@@ -75,6 +78,8 @@ def _cases():
     ):
         yield name, ("POST", f"/v1/models/{model}:predict", JSON, body, status)
     yield from _tensors()
+    yield from _binary_tensors()
+    yield from _files()
     body = request()
     for name, path, status in (
         ("verb", f"/v1/models/toy:{TEXT}", 404),
@@ -152,6 +157,78 @@ def _tensors():
         yield f"tensors: {name}", ("POST", infer, JSON | headers, of(matrix), status)
     failing = {"name": "X", "datatype": "FP32", "shape": [1, 1], "data": [NUMBER]}
     yield "tensors: the graph fails", ("POST", "/v2/models/brittle/infer", JSON, of(failing), 500)
+
+
+def _binary_tensors():
+    """Tensors as bytes behind their JSON, which is how the clients of others send them."""
+    infer = "/v2/models/toy/infer"
+    texts = struct.pack("<i", len(TEXT)) + TEXT.encode()
+    numbers = struct.pack("<5f", 0, 0, 0, 0, 2)
+    matrix = {"name": "X", "datatype": "FP32", "shape": [1, 5]}
+    groups = {"name": "sensitive_features.sex", "datatype": "BYTES", "shape": [1]}
+    category = {"name": "entry_mode", "datatype": "BYTES", "shape": [1]}
+    for name, (inputs, data, status) in {
+        "answered": ([(matrix, 20), (groups, len(texts))], numbers + texts, 200),
+        "answered with a number": ([(matrix, 20)], struct.pack("<5f", 0, 0, 0, 0, NUMBER), 200),
+        "out of range": ([(matrix, 20)], struct.pack("<5f", NUMBER, 0, 0, 0, 2), 400),
+        "category": ([(category, len(texts))], texts, 400),
+        "not UTF-8": ([(groups, len(texts)), (matrix, 20)], texts[:-1] + b"\xff" + numbers, 400),
+        "length of a text": ([(groups, len(texts))], struct.pack("<i", NUMBER) + texts[4:], 400),
+        "size": ([(matrix, NUMBER)], numbers, 400),
+        "size a text": ([(matrix, TEXT)], numbers, 400),
+        "bytes left over": ([(matrix, 20)], numbers + TEXT.encode(), 400),
+        "data as well": ([(matrix | {"data": [TEXT]}, 20)], numbers, 400),
+    }.items():
+        tensors = [tensor | {"parameters": {"binary_data_size": size}} for tensor, size in inputs]
+        head = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}}).encode()
+        headers = JSON | {"inference-header-content-length": str(len(head))}
+        yield f"binary tensors: {name}", ("POST", infer, headers, head + data, status)
+
+
+def _files():
+    """Rows of files: good ones, bad ones, columns that are the caller's own, and what is no file."""
+    score = "/v1/models/toy:score"
+    forms = {"arrow": (arrow, ARROW), "csv": (csv, CSV), "parquet": (parquet, PARQUET)}
+    own = table({"balance": NUMBER}).append_column(KEY, pa.array([TEXT]))
+    bad = {
+        "number": table({}, {"amount": NUMBER}),
+        "whole number": table({}, {"hour": NUMBER}),
+        "fraction": table({"hour": NUMBER + 0.5}, hour=pa.float64()),
+        "category": table({}, {"entry_mode": TEXT}),
+        "type": table().set_column(0, "amount", [[TEXT]]),
+        "column": own,
+        "column like a feature": table().rename_columns(["amount_quetzal", *table().column_names[1:]]),
+    }
+    for form, (write, headers) in forms.items():
+        for name, rows in bad.items():
+            yield f"{form}: {name}", ("POST", score, headers, write(rows), 400)
+        yield f"{form}: ignored", ("POST", f"{score}?ignore={KEY}", headers, write(own), 200)
+        yield f"{form}: ignored and unknown", ("POST", f"{score}?ignore={TEXT},{KEY}", headers, write(own), 200)
+        body = write(own)
+        yield f"{form}: cut off", ("POST", f"{score}?ignore={KEY}", headers, body[: len(body) // 2], 400)
+        yield f"{form}: other bytes", ("POST", score, headers, TEXT.encode() * 20, 400)
+        yield f"{form}: query", ("POST", f"{score}?{KEY}={TEXT}", headers, body, 400)
+        yield f"{form}: explain", ("POST", f"{score}?explain={TEXT}", headers, body, 400)
+        slots = write(pa.table({"slot": [NUMBER]}))
+        yield f"{form}: the graph fails", ("POST", "/v1/models/brittle:score", headers, slots, 500)
+    dictionary = table({"entry_mode": TEXT}, entry_mode=pa.dictionary(pa.int8(), pa.string()))
+    named = own.replace_schema_metadata({KEY: TEXT})
+    later = arrow(table({}, {}, {"hour": NUMBER, "entry_mode": TEXT}), batch_rows=2)
+    header, _, line = csv(table()).partition(b"\n")
+    for name, headers, body, status in (
+        ("arrow: dictionary", ARROW, arrow(dictionary), 400),
+        ("arrow: metadata", ARROW, arrow(named), 400),
+        ("arrow: later row", ARROW, later, 200),
+        ("csv: ragged", CSV, header + b"\n" + line + line[:-1] + b"," + TEXT.encode() + b"\n", 400),
+        ("csv: not UTF-8", CSV, header + b"\n" + line + TEXT.encode() + b"\xff,1,0,chip,1\n", 400),
+        ("csv: open quote", CSV, header + b"\n" + line + b'"' + TEXT.encode(), 400),
+        ("csv: header alone", CSV, TEXT.encode() + b"," + KEY.encode() + b"\n", 400),
+        ("parquet: footer", PARQUET, b"PAR1" + TEXT.encode() + struct.pack("<i", NUMBER) + b"PAR1", 400),
+        ("another media type", {"content-type": f"text/{TEXT}"}, arrow(own), 415),
+        ("encoding", ARROW | {"content-encoding": TEXT}, arrow(own), 415),
+    ):
+        yield name if name.startswith(tuple(forms)) else f"file: {name}", ("POST", score, headers, body, status)
+    yield "file: version", ("POST", f"/v1/models/toy/versions/{NUMBER}:score", ARROW, arrow(own), 404)
 
 
 CASES = dict(_cases())
