@@ -36,16 +36,16 @@ train: venv  ## rebuild the committed model packages
 
 rules: venv demo-rules  ## render the committed Prometheus rules
 	.venv/bin/python -m k8s.monitoring.render_rules --window 1d --interval 1m > k8s/monitoring/rules/fairness-1d.yaml
-	.venv/bin/python -m k8s.monitoring.render_rules --window 7d --interval 3m --no-silence > k8s/monitoring/rules/fairness-7d.yaml
+	.venv/bin/python -m k8s.monitoring.render_rules --window 7d --interval 3m --no-windowless > k8s/monitoring/rules/fairness-7d.yaml
 	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 1d --interval 1m > k8s/monitoring/rules/drift-1d.yaml
-	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 7d --interval 3m > k8s/monitoring/rules/drift-7d.yaml
+	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 7d --interval 3m --no-windowless > k8s/monitoring/rules/drift-7d.yaml
 
 dashboards: venv  ## write the committed Grafana dashboards
 	.venv/bin/python -m k8s.monitoring.dashboards
 
 demo-rules: venv  ## render those of docker/compose.yaml, with a window that one can wait for
-	.venv/bin/python -m k8s.monitoring.render_rules --window 5m --interval 15s --for 1m --keep-firing-for 2m --no-silence > docker/prometheus/rules/fairness-5m.yaml
-	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 5m --interval 15s --for 1m --keep-firing-for 2m > docker/prometheus/rules/drift-5m.yaml
+	.venv/bin/python -m k8s.monitoring.render_rules --window 5m --interval 15s --for 1m --keep-firing-for 2m --no-windowless > docker/prometheus/rules/fairness-5m.yaml
+	.venv/bin/python -m k8s.monitoring.render_rules --kind drift --window 5m --interval 15s --for 1m --keep-firing-for 2m --no-windowless > docker/prometheus/rules/drift-5m.yaml
 
 bench: venv  ## requests per second beside the tutorial's way; needs wrk
 	.venv/bin/python -m bench http

@@ -1,4 +1,4 @@
-"""Alert rules over one window: breaches of `service.monitor.fairness`, too little evidence, a silent monitor.
+"""Alert rules over one window: breaches of `service.monitor.fairness`, silent or short of evidence, refusals.
 
 A breach needs three things at once: an effect beyond the threshold, an interval that excludes the threshold (for all
 groups of the sensitive feature together), and enough counted in both groups. What they say is for the person on call.
@@ -255,6 +255,21 @@ def silence_alert() -> Alert:
         "While the fairness monitor is silent no other fairness alert can fire; that there is none then means nothing.",
         "Look at the service's log and at plumbline_monitor_failures_total; where nothing is exported, at the scrape "
         "configuration and at up.",
+        keeps_firing=False,
+    )
+
+
+def refusal_alert() -> Alert:
+    """A package that replicas last saw was refused, whether or not the one before serves."""
+    return Alert(
+        "ModelRefused",
+        f"sum by ({MODEL}) (plumbline_model_refused) > 0",
+        "warning",
+        f"{WHO}: refused by {{{{ $value }}}} replica(s)",
+        "The package that they last saw does not pass the checks. What served before goes on; what is refused at start "
+        "keeps a replica from being ready. The label step of plumbline_model_load_failures_total says at which check.",
+        "Look at the reason: POST /v2/repository/index, or `model refused` in the service's log. Put the package in "
+        "place again, whole, or take it away.",
         keeps_firing=False,
     )
 

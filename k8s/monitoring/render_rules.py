@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from k8s.monitoring.alerts import Alert, breach_alerts, evidence_alert, silence_alert
+from k8s.monitoring.alerts import Alert, breach_alerts, evidence_alert, refusal_alert, silence_alert
 from k8s.monitoring.drift_alerts import drift_alerts
+from k8s.monitoring.drift_job_alerts import drift_job_alerts
 from k8s.monitoring.drift_recording import drift_recording_rules
 from k8s.monitoring.recording import recording_rules
 
@@ -28,19 +29,21 @@ def render(
     kind: Kind = "fairness",
     for_: str = "10m",
     keep_firing_for: str = "30m",
-    with_silence: bool = True,
+    windowless: bool = True,
 ) -> str:
     """The rule file as YAML. All arguments are Prometheus durations, such as 2m, 1h or 7d.
 
     One group, for its rules build on each other. Prometheus forgets a series after five minutes: an interval of that
-    or more leaves holes between evaluations. FairnessMonitorSilent has no window: one file that says it is enough, and
-    it is no file of drift.
+    or more leaves holes between evaluations. Alerts that look back over no window are wanted once for each kind, in the
+    file of one window: `windowless`.
     """
     if kind == "drift":
         recorded, alerts = drift_recording_rules(window), list(drift_alerts(window))
+        alerts += drift_job_alerts() if windowless else []
     else:
         recorded = recording_rules(window)
-        alerts = [*breach_alerts(window), evidence_alert(window), *([silence_alert()] if with_silence else [])]
+        alerts = [*breach_alerts(window), evidence_alert(window)]
+        alerts += [silence_alert(), refusal_alert()] if windowless else []
     lines = [
         f"# Made by k8s/monitoring/render_rules.py for a window of {window}; change it there and run `make rules`.",
         "groups:",
@@ -97,13 +100,13 @@ def main(
     keep_firing_for: Annotated[
         str, typer.Option(parser=duration, metavar="DURATION", help="How long an alert fires after it has ended.")
     ] = "30m",
-    silence: Annotated[
-        bool, typer.Option(help="With the alert on a silent monitor; one file of fairness suffices.")
+    windowless: Annotated[
+        bool, typer.Option(help="With the alerts that have no window; one file of each kind suffices.")
     ] = True,
 ) -> None:
     """Print the rule file of one window."""
     typer.echo(
-        render(window, interval=interval, kind=kind, for_=for_, keep_firing_for=keep_firing_for, with_silence=silence),
+        render(window, interval=interval, kind=kind, for_=for_, keep_firing_for=keep_firing_for, windowless=windowless),
         nl=False,
     )
 

@@ -72,6 +72,7 @@ def of_the_service():
     yield from gauge("queue_rows", 0, **MODEL)
     yield from gauge("model_info", 1, **MODEL, digest="sha256:0", provider="CPUExecutionProvider", device="cpu")
     yield from gauge("model_ready", 1, **MODEL)
+    yield from gauge("model_refused", 0, **MODEL)
     yield from counter("explanations_total", 3, **MODEL, status="exact")
     yield from histogram("explanation_duration_seconds", **MODEL, algorithm="exact")
     yield from counter("explanation_samples_total", 1, **MODEL, result="explained")

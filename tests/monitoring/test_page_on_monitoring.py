@@ -9,6 +9,7 @@ import yaml
 from typer import Typer
 from typer.testing import CliRunner
 
+from k8s.monitoring import drift_job_alerts
 from k8s.monitoring.render_rules import main
 from service.monitor import bins, drift, fairness
 
@@ -70,6 +71,8 @@ def test_thresholds_on_the_page_are_those_of_the_code():
         ("FeatureDrift", drift.LEAST_PSI),
         ("AttributionDrift", drift.LEAST_ATTRIBUTION_CHANGE),
         ("AttributionDrift", drift.LEAST_OBSERVATIONS),
+        ("FeaturesDriftTogether", drift_job_alerts.LEAST_AUC),
+        ("FeaturesDriftTogether", drift_job_alerts.MOST_P_VALUE),
     ):
         assert re.search(rf"\b{number:g}\b", sections[alert])
     for alert in ("FeatureMissing", "FeatureOutOfRange", "FeatureUnseen"):

@@ -11,6 +11,7 @@ from drifting import same
 from promtool import RECORDED, absent, all_finite, passes
 
 from service.app import create_app
+from service.driftjob.exposition import registry_of
 from service.monitor.exposition import FAMILIES
 from service.settings import read_settings
 
@@ -54,10 +55,11 @@ def test_what_is_loaded_and_not_asked_gives_no_series(tmp_path):
 
 
 def test_every_metric_that_rules_and_page_name_is_exported(tmp_path):
-    """A name is that of a sample in the registry or in the monitor's own exposition."""
+    """A name is that of a sample in the registry or in the expositions of the monitor and of the drift job."""
     app = create_app(read_settings(models=tmp_path, records_url=f"sqlite:///{tmp_path}/records.db"))
     known = {(family.name, family.type) for family in app.state.service.metrics.registry.collect()}
     known |= {(family.name.removesuffix("_total"), family.type) for family in FAMILIES}
+    known |= {(family.name, family.type) for family in registry_of([], now=0).collect()}
     suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count", ""]}
     samples = {name + suffix for name, kind in known for suffix in suffixes[kind]}
     for file in FILES:

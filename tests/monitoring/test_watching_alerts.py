@@ -1,4 +1,4 @@
-"""The alerts that watch the watching: too little evidence, and a monitor that says nothing."""
+"""The alerts that watch the watching: too little evidence, a silent monitor, a refused package, the drift job."""
 
 import pytest
 from promtool import alive, constant, described, firing, passes, series
@@ -6,6 +6,7 @@ from promtool import alive, constant, described, firing, passes, series
 from k8s.monitoring.render_rules import render
 
 RULES = render("10m", interval="1m", for_="2m", keep_firing_for="3m")
+OF_DRIFT = render("10m", interval="1m", kind="drift", for_="2m", keep_firing_for="3m")
 MODEL = {"model_name": "m", "model_version": "1"}
 # Scraped and evaluated every 5 minutes: counts per step below are five times those per minute.
 STEPS, EVERY = 8, "5m"
@@ -184,3 +185,70 @@ def test_a_monitor_that_counts_is_not_called_silent(tmp_path):
         ],
         every=EVERY,
     )
+
+
+def refused(model, values, replica="a"):
+    return series("plumbline_model_refused", values, replica, model_name=model, model_version="1")
+
+
+def test_a_refused_package_is_told_once_for_all_replicas(tmp_path):
+    """While it stays refused for longer than a moment, and not after."""
+    inputs = [
+        *(refused("m", "0 1+0x3 0+0x3", replica) for replica in ("a", "b")),
+        refused("fine", constant(0, STEPS)),
+        refused("briefly", "0 1 0+0x6"),
+    ]
+    alert = {
+        "eval_time": "15m",
+        "alertname": "ModelRefused",
+        "exp_alerts": [
+            {
+                "exp_labels": MODEL | {"severity": "warning", "window": "10m"},
+                "exp_annotations": {
+                    "summary": "m/1: refused by 2 replica(s)",
+                    "description": "The package that they last saw does not pass the checks. What served before goes "
+                    "on; what is refused at start keeps a replica from being ready. The label step of "
+                    "plumbline_model_load_failures_total says at which check.",
+                    "action": "Look at the reason: POST /v2/repository/index, or `model refused` in the service's log. "
+                    "Put the package in place again, whole, or take it away.",
+                },
+            }
+        ],
+    }
+    passes(tmp_path, RULES, (inputs, [firing("ModelRefused", time="25m")], [alert]), every=EVERY)
+
+
+def classified(model, auc, p_value):
+    for name, value in (("auc", auc), ("p_value", p_value)):
+        labels = MODEL | {"model_name": model}
+        yield series(f"plumbline_domain_classifier_{name}", constant(value, STEPS), **labels)
+
+
+def test_rows_that_are_told_from_the_reference_need_an_auc_that_matters_and_is_no_chance(tmp_path):
+    """Neither alone is enough."""
+    inputs = [*classified("both", 0.7, 0.001), *classified("little", 0.55, 0.001), *classified("chance", 0.7, 0.2)]
+    labels = MODEL | {"model_name": "both"}
+    passes(tmp_path, OF_DRIFT, (inputs, [firing("FeaturesDriftTogether", labels, time="30m")]), every=EVERY)
+
+
+def test_a_change_of_the_error_rate_is_told_for_a_day(tmp_path):
+    """When its number has grown, or when the job finds it at its first run; one that leaves the window is no news."""
+
+    def changes(group, values):
+        labels = MODEL | {"group": group} | ({} if group == "all" else {"sensitive_feature": "sex"})
+        return labels, series("plumbline_concept_drift_changes", values, **labels)
+
+    grown, first_run = changes("all", "0+0x4 1+0x8"), changes("female", "_x4 2+0x8")
+    others = changes("male", constant(1, 13)), changes("other", "2+0x4 1+0x8"), changes("x", "_x4 0+0x8")
+    inputs = [found for _, found in (grown, first_run, *others)]
+    told = firing("ErrorRateChanged", grown[0], first_run[0], time="42h")
+    passes(tmp_path, OF_DRIFT, (inputs, [told, firing("ErrorRateChanged", time="72h")]), every="6h")
+
+
+def test_a_drift_job_that_stands_still_is_told(tmp_path):
+    """After two days; who does not run it is not told."""
+    name = "plumbline_drift_job_last_success_timestamp_seconds"
+    still, ran = series(name, constant(0, 12)), series(name, "0+21600x12")
+    for inputs, expected in (([still], [{}]), ([ran], []), ([], [])):
+        told = [firing("DriftJobStale", time="36h"), firing("DriftJobStale", *expected, time="60h")]
+        passes(tmp_path, OF_DRIFT, (inputs, told), every="6h")

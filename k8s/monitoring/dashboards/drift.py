@@ -11,6 +11,7 @@ from k8s.monitoring.dashboards.variables import GROUP as CHOSEN_GROUP
 from k8s.monitoring.dashboards.variables import MODEL as CHOSEN
 from k8s.monitoring.dashboards.variables import WINDOW, of
 from k8s.monitoring.drift_alerts import drift_alerts
+from k8s.monitoring.drift_job_alerts import drift_job_alerts
 from k8s.monitoring.drift_recording import FEATURES, GROUP_SCORES, SCORES
 from k8s.monitoring.promql import MODEL, increase, ratio
 from service.monitor.drift import LEAST_ATTRIBUTION_CHANGE, LEAST_OBSERVATIONS, LEAST_PSI, LEAST_SHARE_INCREASE
@@ -66,7 +67,7 @@ def state() -> list[Panel]:
         ),
         tables.alert_list(
             "What Prometheus has pending or firing about drift for this model, over every window.",
-            [alert.name for alert in drift_alerts(WINDOW)],
+            [alert.name for alert in (*drift_alerts(WINDOW), *drift_job_alerts())],
             ("feature", "class", "sensitive_feature", "group"),
         ),
     ]

@@ -10,7 +10,7 @@ from k8s.monitoring.dashboards.variables import MODEL, of
 RANGE = "$__rate_interval"
 QUANTILES = (0.5, 0.9, 0.99)
 ROUTES = 'route!~"/metrics|/v2/health/.*"'
-READY = of("plumbline_model_ready", 'model_name="$model"')
+READY, REFUSED = (of(f"plumbline_model_{state}", 'model_name="$model"') for state in ("ready", "refused"))
 QUARTER = (6, 8)
 
 
@@ -144,16 +144,25 @@ def runs() -> list[Panel]:
                 COUNT,
                 0,
             ),
-            size=(12, 6),
+            size=(9, 6),
         ),
         tables.rows(
             "Versions ready",
-            "One row per version of this model: how many replicas have it loaded and checked, and how many refused it.",
+            "One row per version of this model: how many replicas have it loaded and checked, and how many refused the "
+            "package that they last saw, also where the one before serves.",
             {"model_version": "Version"},
             Column("Ready", f"sum by (model_version) ({READY})", COUNT, 0),
-            Column("Refused", f"sum by (model_version) (1 - {READY})", COUNT, 0),
+            Column("Refused", f"sum by (model_version) ({REFUSED})", COUNT, 0),
             chooses="version",
-            size=(12, 6),
+            size=(9, 6),
+        ),
+        panels.number(
+            "Packages refused, all models",
+            "How many packages replicas refused when they last saw them, each replica counted; it should be 0.",
+            "sum(plumbline_model_refused)",
+            unit=COUNT,
+            bad_above=1,
+            size=(6, 6),
         ),
     ]
 
