@@ -45,6 +45,12 @@ def registry_of(verdicts: Sequence[Verdict], *, now: float) -> CollectorRegistry
     changes = Gauge(
         "plumbline_concept_drift_changes", "Changes of the error rate in the window.", GROUP, registry=registry
     )
+    latest = Gauge(
+        "plumbline_concept_drift_latest_change_timestamp_seconds",
+        "When the outcome arrived that showed the latest change of the error rate.",
+        GROUP,
+        registry=registry,
+    )
     errors = Gauge(
         "plumbline_concept_error_ratio",
         "Share of wrong predictions since the last change in the window.",
@@ -66,6 +72,8 @@ def registry_of(verdicts: Sequence[Verdict], *, now: float) -> CollectorRegistry
             for stream in concept.streams:
                 labels = (*model, stream.sensitive_feature, stream.group)
                 changes.labels(*labels).set(len(stream.changes))
+                if stream.changes:
+                    latest.labels(*labels).set(max(change.found_at for change in stream.changes))
                 errors.labels(*labels).set(stream.error_ratio)
                 outcomes.labels(*labels).set(stream.window_n)
     return registry

@@ -231,18 +231,23 @@ def test_rows_that_are_told_from_the_reference_need_an_auc_that_matters_and_is_n
     passes(tmp_path, OF_DRIFT, (inputs, [firing("FeaturesDriftTogether", labels, time="30m")]), every=EVERY)
 
 
-def test_a_change_of_the_error_rate_is_told_for_a_day(tmp_path):
-    """When its number has grown, or when the job finds it at its first run; one that leaves the window is no news."""
+def test_a_change_of_the_error_rate_is_told_for_two_days(tmp_path):
+    """By when it was found: whether the job ran at the hour before, or what else lies in its window, is no matter."""
 
-    def changes(group, values):
+    def changed(group, values):
         labels = MODEL | {"group": group} | ({} if group == "all" else {"sensitive_feature": "sex"})
-        return labels, series("plumbline_concept_drift_changes", values, **labels)
+        return labels, series("plumbline_concept_drift_latest_change_timestamp_seconds", values, **labels)
 
-    grown, first_run = changes("all", "0+0x4 1+0x8"), changes("female", "_x4 2+0x8")
-    others = changes("male", constant(1, 13)), changes("other", "2+0x4 1+0x8"), changes("x", "_x4 0+0x8")
-    inputs = [found for _, found in (grown, first_run, *others)]
-    told = firing("ErrorRateChanged", grown[0], first_run[0], time="42h")
-    passes(tmp_path, OF_DRIFT, (inputs, [told, firing("ErrorRateChanged", time="72h")]), every="6h")
+    day = 86_400
+    recent, with_a_hole = changed("all", constant(day, 16)), changed("female", f"{day}+0x5 _x2 {day}+0x8")
+    old, new = changed("male", constant(-2 * day, 16)), changed("other", f"{-2 * day}+0x8 {day}+0x7")
+    inputs = [found for _, found in (recent, with_a_hole, old, new)]
+    told = [
+        firing("ErrorRateChanged", recent[0], with_a_hole[0], time="30h"),
+        firing("ErrorRateChanged", recent[0], with_a_hole[0], new[0], time="66h"),
+        firing("ErrorRateChanged", time="78h"),
+    ]
+    passes(tmp_path, OF_DRIFT, (inputs, told), every="6h")
 
 
 def test_a_drift_job_that_stands_still_is_told(tmp_path):

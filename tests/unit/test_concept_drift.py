@@ -7,7 +7,8 @@ import pytest
 from declared import AGE_BAND, SEX, declared
 
 from service.driftjob.concept import concept, split, stream
-from service.driftjob.verdicts import LEAST_OUTCOMES, LEAST_SIDE_OUTCOMES, Unjudged
+from service.driftjob.exposition import registry_of
+from service.driftjob.verdicts import LEAST_OUTCOMES, LEAST_SIDE_OUTCOMES, Change, Concept, Stream, Unjudged, Verdict
 from service.records.samples import Arrival
 
 DELTA = 0.002
@@ -121,3 +122,17 @@ def test_few_outcomes_say_nothing():
     assert isinstance(found, Unjudged)
     assert found.state == "insufficient"
     assert isinstance(concept(MANIFEST, [], delta=DELTA), Unjudged)
+
+
+def test_the_latest_change_is_exported_with_its_time():
+    """And nothing where there was none: no change is no change at the beginning of time."""
+    early, late = (Change(at, at - 50, 0.1, 0.3, 200, 100) for at in (1000.0, 2000.0))
+    streams = [Stream("", "all", 900, 100, 0.3, [early, late]), Stream("sex", "male", 400, 400, 0.1, [])]
+    verdict = Verdict("m", "1", Unjudged("insufficient", "no rows"), Concept(900, 0.001, streams))
+    found = {
+        sample.labels["group"]: sample.value
+        for family in registry_of([verdict], now=3000).collect()
+        if family.name == "plumbline_concept_drift_latest_change_timestamp_seconds"
+        for sample in family.samples
+    }
+    assert found == {"all": 2000}
