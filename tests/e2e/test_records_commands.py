@@ -1,27 +1,37 @@
 """`python -m service records`: what an auditor and a data protection officer do with the records of a real service."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from servers import CHECKOUT
+from servers import CHECKOUT, running
 from toy import ROW, request
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, toys):
+    """The database of a stopped server: three predictions with features, one of them with its outcome."""
+    log_file = tmp_path_factory.mktemp("stopped") / "server.log"
+    with running(log_file, toys, record_features="true", record_explanations="true") as server:
+        groups = [{"sex": "female", "age_band": "50+"}, {"sex": "quetzal"}, {}]
+        body = request({"amount": 2}, {}, {"entry_mode": "online"}, ids=["a", "b", "c"], sensitive_features=groups)
+        assert server.predict(body).status_code == 200
+        joined = server.http.post("/v1/models/toy:outcomes", json={"outcomes": [{"id": "a", "label": "fraud"}]})
+        assert joined.json()["joined"] == 1
+        server.stop()
+    return log_file.with_suffix(".db")
+
+
 @pytest.fixture
-def recorded(start):
-    """A stopped server that has recorded three predictions with features, one of them with its outcome."""
-    server = start(record_features="true", record_explanations="true")
-    groups = [{"sex": "female", "age_band": "50+"}, {"sex": "quetzal"}, {}]
-    body = request({"amount": 2}, {}, {"entry_mode": "online"}, ids=["a", "b", "c"], sensitive_features=groups)
-    assert server.predict(body).status_code == 200
-    joined = server.http.post("/v1/models/toy:outcomes", json={"outcomes": [{"id": "a", "label": "fraud"}]})
-    assert joined.json()["joined"] == 1
-    server.stop()
-    return f"sqlite:///{server.log_file.with_suffix('.db')}"
+def recorded(stopped, tmp_path):
+    """The URL of a copy of it, for one test."""
+    for file in stopped.parent.glob(f"{stopped.name}*"):
+        shutil.copy(file, tmp_path)
+    return f"sqlite:///{tmp_path / stopped.name}"
 
 
 def test_export_writes_every_record_with_its_features(command, recorded, tmp_path):
