@@ -5,7 +5,6 @@ With an Alertmanager behind it, alerts arrive at a webhook.
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -13,18 +12,18 @@ from datetime import datetime
 
 import httpx
 import pytest
-from servers import CHECKOUT, eventually
+from servers import CHECKOUT, eventually, free_port
 
 WINDOW, INTERVAL = "2m", "2s"
 SCRAPE_INTERVAL = "500ms"
-START_SECONDS, STOP_SECONDS = 20, 10
+START_SECONDS, STOP_SECONDS = 60, 60
 
 
 def rules(*, kind="fairness", window=WINDOW, for_="0s"):
     """A rule file as the command line renders it; alerts fire while, and only while, they hold."""
     command = [sys.executable, "-m", "k8s.monitoring.render_rules", "--kind", kind, "--window", window]
     command += ["--interval", INTERVAL, "--for", for_, "--keep-firing-for", "0s"]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=30).stdout
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 class Prometheus:
@@ -92,7 +91,7 @@ def scraping(folder, port, rule_files=None, alertmanager=None):
     if alertmanager is not None:
         settings["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]}
     (folder / "prometheus.yml").write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
-    own_port = _free_port()
+    own_port = free_port()
     command = [
         "prometheus",
         f"--config.file={folder / 'prometheus.yml'}",
@@ -112,7 +111,7 @@ def alerting(folder, webhook):
     route = {"receiver": "test", "group_by": ["..."], "group_wait": "0s", "group_interval": "1s"}
     settings = {"route": route, "receivers": [{"name": "test", "webhook_configs": [{"url": webhook}]}]}
     (folder / "alertmanager.yml").write_text(json.dumps(settings), encoding="utf-8")
-    port = _free_port()
+    port = free_port()
     command = [
         program,
         f"--config.file={folder / 'alertmanager.yml'}",
@@ -146,9 +145,3 @@ def _ready(http):
         return http.get("/-/ready").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -2,17 +2,22 @@
 
 import os
 import re
+import secrets
+import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 CHECKOUT = Path(__file__).parents[1]
-START_SECONDS = STOP_SECONDS = 30
+# Far above what it takes, also where other tests keep the machine busy.
+START_SECONDS = STOP_SECONDS = 60
+# Ports that systems do not give to connections or to whoever asks for any: nobody else takes one meanwhile.
+PORTS = range(20_000, 32_000)
 
 
 @dataclass
@@ -49,6 +54,14 @@ def environment(**settings):
     """This environment without the service's settings but these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PLUMBLINE_")}
     return kept | {f"PLUMBLINE_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def free_port():
+    """A port of 127.0.0.1 for a program that cannot find one by itself."""
+    while True:
+        port = secrets.choice(PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def eventually(claim, *, seconds=20, every=0.02):

@@ -228,7 +228,7 @@ def test_prometheus_has_nothing_to_say_against_the_names(serve, package) -> None
         input=scrape(client).text,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 from servers import CHECKOUT, environment, running
 
-COMMAND_SECONDS = 20
+COMMAND_SECONDS = 60
 CHROMIUM_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

@@ -82,16 +82,16 @@ def test_answers_come_before_the_body_has_ended(server, connect, framing):
 
 def test_a_long_upload_may_take_longer_than_a_request(start, connect):
     """As long as something comes; when nothing does, the answer says so and ends."""
-    server = start(request_timeout_seconds=0.5)
+    server = start(request_timeout_seconds=1)
     first, second = halves()
     for lasting in (True, False):
         connection = connect(server)
         connection.sendall(head(f"content-length: {len(first) + len(second)}\r\nconnection: close") + first)
-        for place in range(4 if lasting else 0):
+        for place in range(6 if lasting else 0):
             time.sleep(0.25)
             connection.sendall(second[place : place + 1])
         if lasting:
-            connection.sendall(second[4:])
+            connection.sendall(second[6:])
         status, content = finish(connection)
         found = Answers(content)
         assert (status, found.rows) == (200, 100 if lasting else 50)

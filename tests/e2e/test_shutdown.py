@@ -48,7 +48,7 @@ def test_sigint_stops_it_as_well(start):
 
 def test_a_draining_server_is_unready_and_still_answers(start):
     """Load balancers take notice while requests go on; then it ends by itself."""
-    server = start(drain_seconds=1.5)
+    server = start(drain_seconds=4)
     assert server.http.get("/v2/health/ready").status_code == 200
     server.process.send_signal(signal.SIGTERM)
     assert eventually(lambda: server.http.get("/v2/health/ready").status_code == 503)

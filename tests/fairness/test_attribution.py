@@ -17,8 +17,8 @@ TOLERANCE = 1e-4
 # Explanations of the diagnosis model are estimates that take some milliseconds each.
 ROWS = {"transaction": 400, "diagnosis": 60}
 ROWS_PER_REQUEST = 20
-# Explanations take what predictions leave: on a machine that is busy otherwise, that is little.
-PATIENT = {"seconds": 60}
+# Explanations take what predictions leave: on a machine that is busy otherwise, that is little. Each look takes of it.
+PATIENT = {"seconds": 120, "every": 0.2}
 ROWS_COUNTED = "plumbline_attribution_rows_total"
 SAMPLES = "plumbline_explanation_samples_total"
 

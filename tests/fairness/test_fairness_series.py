@@ -420,7 +420,7 @@ def test_check_refuses_a_package_of_too_many_series(tmp_path) -> None:
 def run_check(models, **settings):
     command = [sys.executable, "-m", "service", "check", str(models), "--device", "cpu"]
     return subprocess.run(
-        command, cwd=CHECKOUT, env=environment(**settings), capture_output=True, text=True, timeout=30, check=False
+        command, cwd=CHECKOUT, env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from servers import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENT = (CHECKOUT / "docs" / "your-model.md").read_text(encoding="utf-8")
-START_SECONDS = 30
+START_SECONDS = 60
 
 
 def blocks(language):
@@ -85,9 +86,7 @@ def walked(tmp_path_factory):
     train, package, check, serve, curl = commands()
     run(train, folder)
     printed, checked = run(package, folder), run(check, folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with started(serve, folder, port):
         return folder, printed, checked, post(curl, port)
 

@@ -6,13 +6,13 @@ Root starts it as the user `postgres`, whom Debian's package makes: PostgreSQL r
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from servers import free_port
 
 INSTALL = "apt-get install -y --no-install-recommends postgresql"
 USER = "postgres"
@@ -108,18 +108,12 @@ def serving():
             shutil.chown(folder, USER)
         data = Path(folder) / "data"
         _as_user(programs() / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync")
-        server = Postgresql(data, _free_port())
+        server = Postgresql(data, free_port())
         server.start()
         try:
             yield server
         finally:
             server.stop()
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _as_user(*command):
