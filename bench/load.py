@@ -46,12 +46,18 @@ def run_wrk(url: str, script: Path, *, connections: int, seconds: int, core: int
 
 
 def parse_wrk(output: str) -> Measurement:
-    """What `wrk --latency` printed. Raises MeasurementFailed if a request failed, or if a figure is not there."""
+    """What `wrk --latency` printed.
+
+    Raises MeasurementFailed if a request failed, if none was answered, or if a figure is not there.
+    """
     for line in output.splitlines():
         if line.strip().startswith(("Non-2xx", "Socket errors")):
             raise MeasurementFailed(f"not every request was answered well: {line.strip()}")
+    rate = float(_find(r"^Requests/sec:\s+([\d.]+)$", output)[1])
+    if rate == 0:
+        raise MeasurementFailed("no request was answered in the time of the run")
     return Measurement(
-        requests_per_second=float(_find(r"^Requests/sec:\s+([\d.]+)$", output)[1]),
+        requests_per_second=rate,
         p50_seconds=_percentile(50, output),
         p99_seconds=_percentile(99, output),
     )
