@@ -9,16 +9,18 @@ from servers import running
 
 DRIFT = "/v1/models/toy/drift"
 CALLERS, ROWS = 6, 300
+# Explanations take what predictions leave: on a machine that is busy otherwise, that is little. None may be skipped.
+REQUEST_SECONDS, CLIENT_SECONDS = 100, 120
 
 
 def test_every_row_counts_once_whoever_looks_meanwhile(folder, package, tmp_path) -> None:
     """Each request is sent twice with the same ids; scrapes are monotonic, reports too, and the last ones complete."""
-    settings = {"suppress_small_cells": "false", "explain_sample_ratio": 0}
+    settings = {"suppress_small_cells": "false", "explain_sample_ratio": 0, "request_timeout_seconds": REQUEST_SECONDS}
     with running(tmp_path / "server.log", folder.parent.parent, **settings) as server:
 
         def call(number):
             sent = Sent(package)
-            with httpx.Client(base_url=server.url, trust_env=False, timeout=20) as http:
+            with httpx.Client(base_url=server.url, trust_env=False, timeout=CLIENT_SECONDS) as http:
                 for place, request in enumerate(bodies(ROWS, 1, 9, 20, seed=number)):
                     ids = [f"{number}-{place}-{row}" for row in range(len(request["instances"]))]
                     first, again = (
@@ -31,7 +33,7 @@ def test_every_row_counts_once_whoever_looks_meanwhile(folder, package, tmp_path
 
         def look(read):
             seen = []
-            with httpx.Client(base_url=server.url, trust_env=False, timeout=20) as http:
+            with httpx.Client(base_url=server.url, trust_env=False, timeout=CLIENT_SECONDS) as http:
                 while not all(caller.done() for caller in callers):
                     seen.append(read(http))
             return seen
