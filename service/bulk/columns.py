@@ -4,7 +4,7 @@ The smallest and the largest value decide for a whole column; single values are 
 be wrong. Knows Arrow's types and the manifest; knows neither files nor models.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from service.manifest import Feature, Manifest
 
 Floats = NDArray[np.float32]
 
-TRANSPOSED_ROWS = 4096
+COPIED_ROWS = 4096
 
 
 class Filled(NamedTuple):
@@ -55,14 +55,32 @@ class Columns:
                 raise InvalidRequest(f"column {feature.name}", _expected_type(feature))
         return places
 
-    def fill(self, batch: pa.RecordBatch, places: Sequence[int], *, first_row: int) -> Filled:
-        """The columns of `batch`, whose first row has the number `first_row`, as rows.
+    def fill(
+        self, batch: pa.RecordBatch, places: Sequence[int], *, first_row: int, together: int
+    ) -> Iterator[tuple[pa.RecordBatch, Filled]]:
+        """The rows of `batch`, whose first has the number `first_row`, `together` at a time, and what they are.
 
-        They are valid until the call after the next.
+        Each `X` is valid until the one after the next. Ends after a bad row.
         """
         lines = self._as_they_lie(batch, places)
-        if lines is not None:
-            return Filled(self._transposed(lines), None)
+        for start in range(0, batch.num_rows, together):
+            rows = batch.slice(start, together)
+            X = self._room(rows.num_rows)
+            filled = Filled(X, None)
+            if lines is None or not self._copy_accepted(lines[:, start : start + together], X):
+                filled = self._fill(rows, places, X, first_row=first_row + start)
+            yield rows, filled
+            if filled.problem is not None:
+                return
+
+    def _room(self, rows: int) -> Floats:
+        self._X.reverse()
+        if len(self._X[0]) < rows:
+            self._X[0] = np.empty((rows, len(self.features)), np.float32)
+        return self._X[0][:rows]
+
+    def _fill(self, batch: pa.RecordBatch, places: Sequence[int], X: Floats, *, first_row: int) -> Filled:
+        """Write the columns of `batch`, of whatever types, into `X`."""
         rows = good = batch.num_rows
         if self._lines.shape[1] < rows:
             self._lines = np.empty((len(self.features), rows), np.float32)
@@ -72,26 +90,25 @@ class Columns:
             bad = self._fill_line(line, feature, batch.column(place))
             if bad is not None and bad < good:
                 good, culprit = bad, feature
-        X = self._transposed(lines[:, :good])
+        np.copyto(X, lines.T)
         if culprit is None:
             return Filled(X, None)
-        return Filled(X, InvalidRow(first_row + good, culprit.name, expected_value(culprit)))
+        return Filled(X[:good], InvalidRow(first_row + good, culprit.name, expected_value(culprit)))
 
-    def _transposed(self, lines: Floats) -> Floats:
-        """Lines `(d, n)` -> `X` `(n, d)`, some columns of all lines at a time, which the cache holds."""
-        rows = lines.shape[1]
-        self._X.reverse()
-        if len(self._X[0]) < rows:
-            self._X[0] = np.empty((rows, len(lines)), np.float32)
-        X = self._X[0][:rows]
-        for start in range(0, rows, TRANSPOSED_ROWS):
-            np.copyto(X[start : start + TRANSPOSED_ROWS], lines[:, start : start + TRANSPOSED_ROWS].T)
-        return X
+    def _copy_accepted(self, lines: Floats, X: Floats) -> bool:
+        """Write `lines` `(d, n)` into `X` `(n, d)`, unless a number is out of bounds; in pieces for the cache."""
+        with np.errstate(invalid="ignore"):
+            for start in range(0, len(X), COPIED_ROWS):
+                piece = lines[:, start : start + COPIED_ROWS]
+                if not ((piece.min(axis=1) >= self._low) & (piece.max(axis=1) <= self._high)).all():
+                    return False
+                np.copyto(X[start : start + COPIED_ROWS], piece.T)
+        return True
 
     def _as_they_lie(self, batch: pa.RecordBatch, places: Sequence[int]) -> Floats | None:
         """The columns of `batch`, without a copy and valid while it is held.
 
-        None unless all are float32, without nulls, within bounds, and as far from each other as a writer puts them.
+        None unless all are float32, without nulls, and as far from each other as a writer puts them.
         """
         columns = [batch.column(place) for place in places]
         if not self._all_numeric or any(column.type != pa.float32() or column.null_count for column in columns):
@@ -103,9 +120,7 @@ class Columns:
             return None
         shape, step = (len(columns), batch.num_rows), int(steps[0]) if len(steps) else 4
         lines: Floats = np.lib.stride_tricks.as_strided(numbers[0], shape, (step, 4), writeable=False)
-        with np.errstate(invalid="ignore"):
-            fits = (lines.min(axis=1) >= self._low) & (lines.max(axis=1) <= self._high)
-        return lines if fits.all() else None
+        return lines
 
     def _fill_line(self, line: Floats, feature: Feature, column: pa.Array) -> int | None:
         """Write `column` `(n,)` into `line` `(n,)`; the first row whose value is not one of `feature`."""

@@ -25,10 +25,11 @@ log = structlog.get_logger(__name__)
 
 Floats = NDArray[np.float32]
 
-# Rows of one run: less than a millisecond for a small network, and `X` stays in the processor's cache.
-RUN_ROWS = 4096
-# Rows checked and answered together; more make what two threads hand each other larger, and nothing faster.
-ANSWER_ROWS = 16_384
+# One run: about a millisecond of a small network, as each run ends with a wait for the interpreter's lock; fewer wide
+# ones, as what a graph takes of memory grows with them.
+RUN_ROWS, RUN_BYTES = 16_384, 2 * 2**20
+# Runs that are answered together; more make what two threads hand each other larger, and little faster.
+RUNS = 2
 EXPLAINED_ROWS = 1024
 
 
@@ -45,6 +46,7 @@ class Scorer:
         self.columns = Columns(model.manifest)
         self.answers = Answers(model.manifest, explained=explain)
         self.rows = self._first_row = first_row
+        self._run_rows = max(1, min(RUN_ROWS, RUN_BYTES // (4 * len(model.manifest.features))))
 
     def score(self, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
         """(rows, their answers), some rows of one batch at a time, in order.
@@ -56,18 +58,16 @@ class Scorer:
             yield from self._score(rows, filled)
 
     def _checked(self, batches: Iterable[pa.RecordBatch]) -> Generator[tuple[pa.RecordBatch, Filled]]:
-        """Rows to answer together and their lines, up to the first bad row; runs in the other thread."""
-        together = EXPLAINED_ROWS if self._explain else ANSWER_ROWS
+        """Rows to answer together, up to the first bad row; runs in the other thread."""
+        together = EXPLAINED_ROWS if self._explain else RUNS * self._run_rows
         first_row = self._first_row
         for batch in batches:
             places = [batch.schema.names.index(name) for name in self._model.manifest.feature_names]
-            for start in range(0, batch.num_rows, together):
-                rows = batch.slice(start, together)
-                filled = self.columns.fill(rows, places, first_row=first_row)
+            for rows, filled in self.columns.fill(batch, places, first_row=first_row, together=together):
                 yield rows, filled
                 if filled.problem is not None:
                     return
-                first_row += rows.num_rows
+            first_row += batch.num_rows
 
     def _score(self, rows: pa.RecordBatch, filled: Filled) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
         X, problem = filled
@@ -75,8 +75,8 @@ class Scorer:
         attributions: list[Attribution | None] = []
         failed: ModelFailed | None = None
         answered = 0
-        for start in range(0, len(X), RUN_ROWS):
-            margin, probability, failed = self._run(X[start : start + RUN_ROWS], answered)
+        for start in range(0, len(X), self._run_rows):
+            margin, probability, failed = self._run(X[start : start + self._run_rows], answered)
             probabilities.append(probability)
             if self._explain:
                 explained = X[answered : answered + len(margin)]

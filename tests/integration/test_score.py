@@ -290,7 +290,7 @@ def test_nothing_of_a_scoring_stays_in_memory(client):
     """Not until the garbage collector comes by, which it may not for long; what Arrow's writer holds it never sees."""
     bodies = (
         (arrow(table(*ROWS)), ARROW),
-        (arrow(table(*[{}] * 20_000, {"hour": 24})), ARROW),  # an answer, then what ended it
+        (arrow(table(*[{}] * 40_000, {"hour": 24})), ARROW),  # an answer, then what ended it
         (arrow(table({"hour": 24})), ARROW),
         (arrow(table(*ROWS))[:-20], ARROW),
         (csv(table(*ROWS)), CSV),
