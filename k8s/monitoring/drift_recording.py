@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from k8s.monitoring.expected_recording import expected_rates
-from k8s.monitoring.promql import GROUP, MODEL, gauge, increase, ratio
-from k8s.monitoring.recording import COUNTED, Rule
+from k8s.monitoring.promql import COUNTED, GROUP, MODEL, Rule, gauge, increase, ratio
 from service.monitor.bins import SHARES
 
 

@@ -7,8 +7,7 @@ the features mean for the outcome; only outcomes show that.
 
 from collections.abc import Iterator
 
-from k8s.monitoring.promql import GROUP, class_with, increase, model_with, ratio
-from k8s.monitoring.recording import COUNTED, Rule, Z
+from k8s.monitoring.promql import COUNTED, GROUP, Rule, Z, class_with, increase, model_with, ratio
 
 # Rate: its cell that counts, the cell that is the rest of the denominator.
 EXPECTED = {

@@ -1,13 +1,24 @@
 """Pieces of PromQL that recording and alert rules share: label sets, series names, joins with the info series."""
 
 from service.manifest import RESERVED_GROUPS
+from service.monitor.intervals import CONFIDENCE, quantile
+
+Rule = tuple[str, str]  # name, expression
 
 # `by` these labels alone, so that whatever a scrape adds (instance, pod, job, namespace, ...) sums away.
 MODEL = "model_name, model_version"
 FEATURE = f"{MODEL}, sensitive_feature"
 GROUP = f"{FEATURE}, group"
+# The level of a series by FEATURE.
+PER_FEATURE = "model_sensitive_feature"
 
 DECLARED = f'{{group!~"{"|".join(RESERVED_GROUPS)}"}}'
+
+Z = repr(quantile(CONFIDENCE))
+
+# Counts are whole, and increase() never gives less than what it saw. What is left of a cell whose outcomes were all
+# corrected through another replica is rounding of the extrapolation; below a half it is none.
+COUNTED = "> 0.5"
 
 # Every replica exports the info series. `and` and `unless` take several on their right side; it needs no aggregation.
 IS_REFERENCE = f"on ({GROUP}) plumbline_reference_group_info"
@@ -28,6 +39,11 @@ JUDGED_DIFFERENCES = RATES[1:]
 def increase(name: str, window: str, level: str = "model_group") -> str:
     """The recorded series of a count over the window."""
     return f"{level}:plumbline_{name}:increase{window}"
+
+
+def cells(window: str) -> str:
+    """The recorded labelled cells per predicted and actual class."""
+    return increase("outcomes", window, "model_group_predicted_actual")
 
 
 def ratio(name: str, window: str, level: str = "model_group") -> str:
