@@ -61,7 +61,8 @@ class Reloading:
 
     def begin(self) -> None:
         """Note what is in the folder, before it is first loaded."""
-        self._tried = self._seen = {key: package.stamp for key, package in look(self._root).items()}
+        self._tried = {key: package.stamp for key, package in look(self._root).items()}
+        self._seen = dict(self._tried)
 
     def poll(self, seconds: float) -> None:
         """Look at the folder every so many seconds from now on."""
@@ -70,7 +71,8 @@ class Reloading:
     async def load(self, name: str) -> None:
         """Load what is new of this model or has changed, and let go of versions that are no longer in the folder.
 
-        Raises UnknownModel if nothing of that name is there, InvalidRequest with the reasons if a package is refused.
+        Raises UnknownModel if nothing of that name is there, NotReady if the folder cannot be read, InvalidRequest with
+        the reasons if a package is refused.
         """
         await self._finish(self._load_one(name))
 
@@ -157,7 +159,8 @@ class Reloading:
             try:
                 found = await self._in_thread(look, self._root)
             except PackageError as error:
-                raise InvalidRequest("load", str(error)) from error
+                self._note_trouble(str(error))
+                raise NotReady("load: the folder of the packages cannot be read; the log says why") from error
             mine = [package for package in found.values() if package.name == name]
             if not mine:
                 raise UnknownModel(f"Request for unknown model: there is no package of it in {self._root.name}/")

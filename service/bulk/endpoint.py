@@ -38,6 +38,7 @@ SCORE_PATH = "/v1/models/{name:model}:score"
 SCORE_VERSION_PATH = "/v1/models/{name:model}/versions/{version:model}:score"
 ARROW = "application/vnd.apache.arrow.stream"
 FORMS = {ARROW: "arrow", "text/csv": "csv", "application/vnd.apache.parquet": "parquet"}
+CHARSETS = ("utf-8", "utf8", "us-ascii")
 WORK = "service.bulk.stream"
 LATE = "body: it did not arrive in time"
 
@@ -270,7 +271,11 @@ def _form(scope: Scope) -> str:
     form = None
     for name, value in scope["headers"]:
         if name == b"content-type":
-            form = FORMS.get(value.partition(b";")[0].strip().lower().decode("latin-1"))
+            media_type, *parameters = (part.strip().lower() for part in value.decode("latin-1").split(";"))
+            form = FORMS.get(media_type)
+            for parameter in parameters:
+                if parameter.startswith("charset=") and parameter[8:].strip('"') not in CHARSETS:
+                    raise UnsupportedMediaType("content-type: text in UTF-8 is expected")
         elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             raise UnsupportedMediaType("content-encoding: an unencoded body is expected")
     if form is None:

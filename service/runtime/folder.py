@@ -49,10 +49,7 @@ def look(root: Path) -> dict[str, Found]:
 
     Raises PackageError if `root` is not a folder or cannot be read.
     """
-    try:
-        packages = [Found(folder, _stamp(folder)) for folder in find_packages(root)]
-    except OSError as error:
-        raise PackageError(f"{root}: cannot be read: {error.strerror}") from error
+    packages = [Found(folder, _stamp(folder)) for folder in find_packages(root)]
     return {package.key: package for package in packages}
 
 

@@ -187,16 +187,22 @@ class Repository:
 def find_packages(root: Path) -> list[Path]:
     """The folders `root/NAME/VERSION`, by name and version. Other files and folders are ignored.
 
-    Raises PackageError if `root` is not a folder.
+    Raises PackageError if `root` is not a folder, or one cannot be listed: what cannot be seen has not gone.
     """
     if not root.is_dir():
         raise PackageError(f"{root}: no such folder")
-    found = [
-        folder
-        for folder in root.glob("*/*")
-        if folder.is_dir() and MODEL_NAME.fullmatch(folder.parent.name) and MODEL_VERSION.fullmatch(folder.name)
-    ]
+    models = [folder for folder in _folders(root) if MODEL_NAME.fullmatch(folder.name)]
+    found = [folder for model in models for folder in _folders(model) if MODEL_VERSION.fullmatch(folder.name)]
     return sorted(found, key=lambda folder: (folder.parent.name, int(folder.name)))
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return [entry for entry in folder.iterdir() if entry.is_dir()]
+    except FileNotFoundError:  # it went in between
+        return []
+    except OSError as error:
+        raise PackageError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
 def _accept_all(manifest: Manifest, reference: Reference | None) -> None:

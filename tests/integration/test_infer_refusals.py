@@ -236,6 +236,16 @@ def test_an_encoding_that_is_not_the_bodys_is_refused(client, encoding, content)
     assert response.json()["error"].startswith("content-encoding: ")
 
 
+def test_encodings_on_lines_of_their_own_are_a_list(client):
+    """Of which the last line is not all: a body that was encoded twice is not inflated once and read."""
+    twice = gzip.compress(zlib.compress(JSON))
+    for one, other in (("deflate", "gzip"), ("identity", "gzip"), ("br", "gzip")):
+        headers = [("content-type", "application/json"), ("content-encoding", one), ("content-encoding", other)]
+        response = client.request("POST", "/v2/models/toy/infer", content=twice, headers=headers)
+        assert response.status_code == 415
+        assert response.json()["error"].startswith("content-encoding: ")
+
+
 @pytest.mark.parametrize(
     "header", [{"content_encoding": "br"}, {"content_encoding": "gzip, gzip"}, {"content_type": "text/csv"}]
 )

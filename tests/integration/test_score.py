@@ -245,6 +245,7 @@ def test_without_pyarrow_it_is_a_501_that_names_the_extra(client, monkeypatch, f
         ({"content-type": "application/json"}, "", 415),
         ({}, "", 415),
         (ARROW | {"content-encoding": "gzip"}, "", 415),
+        ({"content-type": 'text/csv; header=present; charset="latin-1"'}, "", 415),
         (ARROW, "?explain=perhaps", 400),
         (ARROW, "?quetzal=1", 400),
     ],

@@ -302,3 +302,15 @@ def test_requests_before_and_after_agree_with_the_version_they_name(operator) ->
     found = {(answer["model_version"], answer["predictions"][0]["probability"]) for answer in answers}
     assert found <= {first, second}
     assert first in found
+
+
+def test_load_without_the_folder_says_come_back(operator) -> None:
+    """Where it lies is the operator's to know, from the log."""
+    operator.write()
+    operator.serve()
+    aside = operator.models.rename(operator.models.parent / "aside")
+    response = operator.load()
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert response.json() == {"error": "load: the folder of the packages cannot be read; the log says why"}
+    aside.rename(operator.models)
+    assert operator.load().status_code == 200

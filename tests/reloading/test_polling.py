@@ -1,7 +1,10 @@
 """PLUMBLINE_POLL_SECONDS: the repository's folder is looked at, and what changed there is served."""
 
+import errno
+import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 import toy
@@ -114,6 +117,27 @@ def test_a_folder_that_is_empty_all_of_a_sudden_is_taken_for_a_lost_one(polled) 
     assert polled.ready()
     polled.models.rmdir()
     aside.rename(polled.models)
+    polled.write(2)
+    assert polled.eventually(serves(polled, "2"))
+
+
+def test_a_model_that_cannot_be_listed_has_not_gone(polled, monkeypatch) -> None:
+    """A disk that fails, rights that are wrong for a moment: what was loaded serves on."""
+    list_folder = Path.iterdir
+
+    def fail(folder):
+        if folder.name == "toy":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return list_folder(folder)
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(Path, "iterdir", fail)
+        polled.pause(LOOKS)
+    assert [line["reason"] for line in logs if line["event"] == "repository not looked at"] == [
+        f"{polled.models / 'toy'}: cannot be read: Permission denied"
+    ]
+    assert polled.answer()[0] == "1"
+    assert polled.ready()
     polled.write(2)
     assert polled.eventually(serves(polled, "2"))
 

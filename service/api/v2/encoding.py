@@ -34,7 +34,7 @@ async def read_body(scope: Scope, receive: Receive, *, max_body_bytes: int) -> B
     Raises UnsupportedMediaType, InvalidRequest or BodyTooLarge, as early as each can be known, ClientDisconnect if the
     caller goes away.
     """
-    encoding, json_length = b"", None
+    encodings, json_length = [], None
     for name, value in scope["headers"]:
         if name == b"content-type":
             if value.partition(b";")[0].strip().lower() not in MEDIA_TYPES:
@@ -42,9 +42,10 @@ async def read_body(scope: Scope, receive: Receive, *, max_body_bytes: int) -> B
         elif name == b"content-length":
             check_length(value, max_body_bytes)
         elif name == b"content-encoding":
-            encoding = value.strip().lower()
+            encodings.append(value.strip().lower())
         elif name == JSON_LENGTH:
             json_length = _json_length(value)
+    encoding = b",".join(encodings)  # several lines are one list
     if encoding in (b"", b"identity"):
         content = await collect(receive, max_body_bytes)
     elif encoding in (b"gzip", b"deflate"):
