@@ -1,10 +1,10 @@
-"""What `bench score` makes of bytes: bodies in chunks, and what an answer tells at its end."""
+"""What `bench score` makes of bytes, bodies in chunks and what an answer tells at its end, and of its rates."""
 
 import pyarrow as pa
 import pytest
 from rows import arrow
 
-from bench.score import _told, _unchunked
+from bench.score import _ratios, _told, _unchunked
 
 
 def test_chunks_are_put_together_up_to_the_last():
@@ -27,3 +27,8 @@ def test_rows_answered_are_counted_and_what_is_told_is_said():
         writer.write_batch(batch)
         writer.write_batch(batch.slice(0, 0), custom_metadata={"plumbline.error": "row 3: spoilt"})
     assert _told(sink.getvalue().to_pybytes(), 3).endswith("3 rows were answered, then was told: row 3: spoilt")
+
+
+def test_each_rate_is_compared_with_what_was_measured_beside_it():
+    """A machine that becomes half as fast between two rounds changes no other ratio."""
+    assert _ratios([50.0, 40.0, 25.0], [100.0, 100.0, 50.0, 50.0]) == pytest.approx([0.5, 8 / 15, 0.5])
